@@ -1,0 +1,214 @@
+/** Who is asking. API keys and user tokens, verified once and remembered for a few seconds per connection and key. */
+import type { Socket } from 'node:net';
+import { CarillonError } from '../domain/error.ts';
+import { makeLru } from '../lib/lru.ts';
+
+export const SCOPES = ['events:write', 'events:read', 'users:write', 'users:read', 'keys:write', 'operator'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** What a route asks for, in its `config.auth`. */
+export type RouteAuth = { readonly kind: 'key'; readonly scope: Scope } | { readonly kind: 'user' } | { readonly kind: 'none' };
+
+/** The holder of an API key. */
+export interface Caller {
+  readonly tenantId: string;
+  /** UUID. */
+  readonly keyId: string;
+  /** The key's name: counts are kept by it. */
+  readonly client: string;
+  readonly scopes: readonly string[];
+}
+
+/** The holder of a user token. */
+export interface UserCaller {
+  readonly tenantId: string;
+  readonly userId: string;
+  readonly expiresAt: Date;
+}
+
+export interface FoundKey extends Caller {
+  /** What is left by the database's clock; null: it does not expire. */
+  readonly expiresInMs: number | null;
+}
+
+export interface KeyUse {
+  readonly tenantId: string;
+  readonly keyId: string;
+}
+
+export interface AuthDeps {
+  readonly hashKey: (key: string) => Buffer;
+  /** Undefined for keys that are unknown, revoked or expired. */
+  readonly findKey: (hash: Buffer) => Promise<FoundKey | undefined>;
+  readonly verifyUserToken: (token: string) => Promise<UserCaller | undefined>;
+  /** Called in the background, each key at most once a minute. */
+  readonly touchKeys: (uses: readonly KeyUse[]) => Promise<void>;
+  readonly now: () => Date;
+  readonly monotonicMs: () => number;
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+}
+
+export interface Auth {
+  /** Rejects with `unauthorized` for whatever is not a valid key, with `scope_missing` for a valid one without the scope. */
+  readonly key: (request: Credentials, scope: Scope) => Caller | Promise<Caller>;
+  readonly user: (request: Credentials) => UserCaller | Promise<UserCaller>;
+  /** Forgets what was verified: a key was revoked here. Other processes notice within `KEY_TTL_MS`. */
+  readonly forget: () => void;
+  /** Writes the last uses. */
+  readonly close: () => Promise<void>;
+}
+
+export interface Credentials {
+  readonly authorization: string | undefined;
+  /** Path and query. */
+  readonly url: string;
+  readonly socket: Socket;
+}
+
+const KEY_TTL_MS = 5_000;
+const UNKNOWN_TTL_MS = 1_000;
+const TOUCH_EVERY_MS = 60_000;
+const FLUSH_AFTER_MS = 5_000;
+const MAX_KEYS = 10_000;
+const MAX_LENGTH = 4_096;
+
+/** A credential in the address ends in logs, histories and referrers, so it is not taken even when the header is right. */
+const QUERY_CREDENTIAL = /[?&](?:api[_-]?key|access[_-]?token|auth|authorization|token)=|=cn_(?:live|test)_/i;
+
+interface Verified<T> {
+  readonly value: T | undefined;
+  readonly untilMs: number;
+}
+
+/** The same for missing, malformed, unknown, revoked and expired: an answer must not tell them apart. */
+function unauthorized(): CarillonError {
+  return new CarillonError('unauthorized', 'The credentials are missing or not valid.');
+}
+
+function refuseQuery({ url }: Credentials): void {
+  if (url.includes('?') && QUERY_CREDENTIAL.test(url)) throw unauthorized();
+}
+
+/** The credential of `Authorization: Bearer` (RFC 6750). */
+function bearer({ authorization }: Credentials): string {
+  if (authorization === undefined || authorization.length > MAX_LENGTH) throw unauthorized();
+  const token = /^bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1];
+  if (token === undefined) throw unauthorized();
+  return token;
+}
+
+function allow(found: Caller | undefined, scope: Scope): Caller {
+  if (!found) throw unauthorized();
+  if (!found.scopes.includes(scope)) throw new CarillonError('scope_missing', `This needs the scope \`${scope}\`.`);
+  return found;
+}
+
+export function makeAuth(deps: AuthDeps): Auth {
+  const keys = rememberKeys(deps);
+  const uses = rememberUses(deps);
+  let keyOf = new WeakMap<Socket, { authorization: string; verified: Verified<Caller> }>();
+  const userOf = new WeakMap<Socket, { authorization: string; user: UserCaller; untilMs: number }>();
+
+  async function lookUp(token: string, request: Credentials, scope: Scope): Promise<Caller> {
+    const verified = await keys.find(token);
+    if (verified.value) {
+      keyOf.set(request.socket, { authorization: request.authorization ?? '', verified });
+      uses.note(verified.value);
+    }
+    return allow(verified.value, scope);
+  }
+
+  async function verify(token: string, { socket, authorization }: Credentials): Promise<UserCaller> {
+    const user = await deps.verifyUserToken(token);
+    if (!user) throw unauthorized();
+    const leftMs = user.expiresAt.getTime() - deps.now().getTime();
+    userOf.set(socket, { authorization: authorization ?? '', user, untilMs: deps.monotonicMs() + Math.min(KEY_TTL_MS, leftMs) });
+    return user;
+  }
+
+  return {
+    key: (request, scope) => {
+      refuseQuery(request);
+      const known = keyOf.get(request.socket);
+      if (known && known.authorization === request.authorization && known.verified.untilMs > deps.monotonicMs())
+        return allow(known.verified.value, scope);
+      return lookUp(bearer(request), request, scope);
+    },
+    user: (request) => {
+      refuseQuery(request);
+      const known = userOf.get(request.socket);
+      if (known && known.authorization === request.authorization && known.untilMs > deps.monotonicMs()) return known.user;
+      return verify(bearer(request), request);
+    },
+    forget: () => {
+      keys.forget();
+      keyOf = new WeakMap();
+    },
+    close: () => uses.close(),
+  };
+}
+
+/** Known and unknown keys apart, so that a flood of wrong ones can't push the right ones out. */
+function rememberKeys({ hashKey, findKey, monotonicMs }: AuthDeps) {
+  let known = makeLru<Verified<Caller>>(MAX_KEYS);
+  let unknown = makeLru<Verified<Caller>>(MAX_KEYS);
+  const asked = new Map<string, Promise<Verified<Caller>>>();
+
+  async function ask(hash: Buffer, name: string): Promise<Verified<Caller>> {
+    const into = { known, unknown };
+    const found = await findKey(hash);
+    const ttlMs = found ? Math.min(KEY_TTL_MS, found.expiresInMs ?? KEY_TTL_MS) : UNKNOWN_TTL_MS;
+    const verified = { value: found, untilMs: monotonicMs() + ttlMs };
+    (found ? into.known : into.unknown).set(name, verified);
+    return verified;
+  }
+
+  return {
+    find: (token: string): Promise<Verified<Caller>> => {
+      const hash = hashKey(token);
+      const name = hash.toString('base64');
+      const verified = [known.get(name), unknown.get(name)].find((one) => one !== undefined && one.untilMs > monotonicMs());
+      if (verified) return Promise.resolve(verified);
+      let pending = asked.get(name);
+      if (!pending) {
+        pending = ask(hash, name).finally(() => asked.delete(name));
+        asked.set(name, pending);
+      }
+      return pending;
+    },
+    forget: () => {
+      known = makeLru(MAX_KEYS);
+      unknown = makeLru(MAX_KEYS);
+    },
+  };
+}
+
+/** Collects which keys were used and writes them in one statement, a few seconds later. */
+function rememberUses({ touchKeys, monotonicMs, log }: AuthDeps) {
+  const touchedAt = new Map<string, number>();
+  let waiting = new Map<string, KeyUse>();
+  let timer: NodeJS.Timeout | undefined;
+
+  async function flush(): Promise<void> {
+    clearTimeout(timer);
+    timer = undefined;
+    const batch = [...waiting.values()];
+    waiting = new Map();
+    for (const [keyId, at] of touchedAt) if (monotonicMs() - at > TOUCH_EVERY_MS) touchedAt.delete(keyId);
+    if (batch.length === 0) return;
+    await touchKeys(batch).catch((error: unknown) => {
+      log('api-keys.touch-failed', { error });
+    });
+  }
+
+  return {
+    note: ({ tenantId, keyId }: KeyUse) => {
+      const last = touchedAt.get(keyId);
+      if (last !== undefined && monotonicMs() - last <= TOUCH_EVERY_MS) return;
+      touchedAt.set(keyId, monotonicMs());
+      waiting.set(keyId, { tenantId, keyId });
+      timer ??= setTimeout(() => void flush(), FLUSH_AFTER_MS).unref();
+    },
+    close: flush,
+  };
+}

@@ -1,0 +1,145 @@
+/** The door for events: one item or a batch of them, checked and handed to accepting. */
+import { setImmediate } from 'node:timers/promises';
+import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { CarillonError, type ErrorCode } from '../domain/error.ts';
+import type { AcceptAnswer, AcceptItem, AcceptRequest, AcceptResult, RequestKey } from '../domain/event.ts';
+import { newId, publicId } from '../lib/id.ts';
+import { readTraceparent, toItem, type EventContext, type EventWire } from './event-schema.ts';
+import { toProblem, type Problem } from './problem.ts';
+import { problem } from './schema.ts';
+import { invalid } from './validation.ts';
+
+export interface DoorDeps {
+  readonly accept: (request: AcceptRequest) => Promise<AcceptAnswer>;
+  /** The first answer to a request with this key, or undefined. */
+  readonly recall: (tenantId: string, key: RequestKey) => Promise<unknown>;
+  readonly now: () => Date;
+  /** From the settings: 25 days, checked against the retention at start. */
+  readonly maxScheduleDays: number;
+}
+
+export const Accepted = z.object({ id: z.string(), duplicate: z.boolean() });
+/** One shape with optional fields: a union would be told apart at run time, for every item. */
+export const BatchAnswer = z.object({
+  results: z.array(z.object({ id: z.string().optional(), duplicate: z.boolean().optional(), error: problem.optional() })),
+});
+export const BatchBody = z.array(z.unknown()).max(1_000);
+
+export type ItemAnswer = { readonly id: string; readonly duplicate: boolean } | { readonly error: Problem };
+
+export interface DoorAnswer<T> {
+  readonly body: T;
+  readonly replayed: boolean;
+}
+
+const YIELD_EVERY = 100;
+
+/** Throws what the item's answer would be in a batch. */
+export async function acceptOne(
+  deps: DoorDeps,
+  request: FastifyRequest,
+  wire: EventWire,
+): Promise<DoorAnswer<{ id: string; duplicate: boolean }>> {
+  const { tenantId } = request.caller;
+  const requestKey = request.idempotencyKey();
+  const item = prepare(wire, contextOf(deps, request));
+  if (item instanceof CarillonError) {
+    const first = await firstAnswer(deps, request, [item]);
+    if (first === undefined) throw item;
+    return { body: repeated(oneOf(first)), replayed: true };
+  }
+  // Asked for twice with a key: for the answer to store, and for this one.
+  const fresh = { id: publicId('evt', item.event.id), duplicate: false };
+  const compose = ([result]: readonly AcceptResult[]) =>
+    result && 'id' in result && !result.duplicate && result.id === item.event.id ? fresh : itemAnswer(result, request.id);
+  const answer = await deps.accept({ tenantId, requestKey, items: [item], compose });
+  if (answer.kind === 'replayed') return { body: repeated(oneOf(answer.answer)), replayed: true };
+  return { body: oneOf(compose(answer.results)), replayed: false };
+}
+
+/** Each item for itself: a bad one is answered in its place. */
+export async function acceptBatch(
+  deps: DoorDeps,
+  request: FastifyRequest,
+  items: readonly unknown[],
+  schema: z.ZodType<EventWire>,
+): Promise<DoorAnswer<{ results: ItemAnswer[] }>> {
+  const prepared = await prepareAll(items, schema, contextOf(deps, request));
+  const first = await firstAnswer(deps, request, prepared);
+  if (first !== undefined) return { body: allRepeated(first), replayed: true };
+
+  const compose = (results: readonly AcceptResult[]) => ({ results: merge(prepared, results, request.id) });
+  const good = prepared.filter((item): item is AcceptItem => !(item instanceof CarillonError));
+  if (good.length === 0) return { body: compose([]), replayed: false };
+  const answer = await deps.accept({ tenantId: request.caller.tenantId, requestKey: request.idempotencyKey(), items: good, compose });
+  if (answer.kind === 'replayed') return { body: allRepeated(answer.answer), replayed: true };
+  return { body: compose(answer.results), replayed: false };
+}
+
+type Context = () => EventContext;
+
+function contextOf({ now, maxScheduleDays }: DoorDeps, request: FastifyRequest): Context {
+  const { tenantId } = request.caller;
+  const traceparent = readTraceparent(request.headers.traceparent);
+  const at = now();
+  return () => ({ tenantId, now: at, id: newId(at), traceparent, maxScheduleDays });
+}
+
+type Prepared = AcceptItem | CarillonError;
+
+async function prepareAll(items: readonly unknown[], schema: z.ZodType<EventWire>, context: Context): Promise<Prepared[]> {
+  const prepared: Prepared[] = [];
+  for (const item of items) {
+    const parsed = schema.safeParse(item);
+    prepared.push(parsed.success ? prepare(parsed.data, context) : invalid(parsed.error));
+    if (prepared.length % YIELD_EVERY === 0) await setImmediate();
+  }
+  return prepared;
+}
+
+function prepare(wire: EventWire, context: Context): Prepared {
+  try {
+    return toItem(wire, context());
+  } catch (error) {
+    if (error instanceof CarillonError) return error;
+    throw error;
+  }
+}
+
+/**
+ * A repeat may come when the schedule that was fine has passed: its first answer counts, not what the clock says now.
+ * Undefined for a request that is no repeat, or whose items all are valid: accepting sees to those.
+ */
+async function firstAnswer({ recall }: DoorDeps, request: FastifyRequest, prepared: readonly Prepared[]): Promise<unknown> {
+  const key = request.idempotencyKey();
+  const late = prepared.some((item) => item instanceof CarillonError && item.code === 'schedule_invalid');
+  return key && late ? recall(request.caller.tenantId, key) : undefined;
+}
+
+function itemAnswer(result: AcceptResult | undefined, instance: string): ItemAnswer {
+  if (!result) throw new Error('accepting gave fewer results than it got items');
+  return 'error' in result ? { error: toProblem(result.error, instance) } : { id: publicId('evt', result.id), duplicate: result.duplicate };
+}
+
+function merge(prepared: readonly Prepared[], results: readonly AcceptResult[], instance: string): ItemAnswer[] {
+  let at = 0;
+  return prepared.map((item) =>
+    item instanceof CarillonError ? { error: toProblem(item, instance) } : itemAnswer(results[at++], instance),
+  );
+}
+
+/** A stored answer is what `compose` made, as JSON. */
+function oneOf(answer: unknown): { id: string; duplicate: boolean } {
+  const item = answer as ItemAnswer;
+  if ('error' in item) throw new CarillonError(item.error.code satisfies ErrorCode, item.error.detail, { errors: item.error.errors ?? [] });
+  return item;
+}
+
+function repeated<T extends ItemAnswer>(item: T): T {
+  return 'error' in item ? item : { ...item, duplicate: true };
+}
+
+function allRepeated(answer: unknown): { results: ItemAnswer[] } {
+  return { results: (answer as { results: ItemAnswer[] }).results.map(repeated) };
+}

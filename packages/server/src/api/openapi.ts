@@ -1,0 +1,133 @@
+/** OpenAPI 3.1, made from the schemas that check the requests: what it says is what is enforced. */
+import { STATUS_CODES } from 'node:http';
+import { z } from 'zod';
+import type { RouteAuth } from './auth.ts';
+import type { RouteInfo } from './routing.ts';
+import { problem } from './schema.ts';
+
+type Json = Record<string, unknown>;
+
+const METHODS = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']);
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: false,
+  schema: { type: 'string', minLength: 1, maxLength: 256, pattern: '^[ -~]+$' },
+  description: 'The same key with the same body gives the first answer again and does nothing twice.',
+};
+
+/** The same routes give the same bytes: CI compares. */
+export function buildOpenApi(routes: readonly RouteInfo[], version: string): Json {
+  const paths: Record<string, Json> = {};
+  for (const route of routes) {
+    if (route.schema.hide || !METHODS.has(route.method)) continue;
+    const path = route.url.replace(/:(\w+)/g, '{$1}');
+    (paths[path] ??= {})[route.method.toLowerCase()] = operation(route, path);
+  }
+  const sorted = Object.fromEntries(Object.entries(paths).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return {
+    openapi: '3.1.1',
+    info: {
+      title: 'Carillon',
+      version,
+      description: 'Notification infrastructure: report events, and people are told on the channel they chose.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: '/' }],
+    paths: sorted,
+    components: {
+      schemas: { Problem: toJsonSchema(problem, 'output') },
+      responses: {
+        Problem: {
+          description: 'RFC 9457 problem',
+          content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+        },
+      },
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'An API key with the scope that the operation names.' },
+        userToken: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of one user, minted with an API key.' },
+      },
+    },
+  };
+}
+
+function operation({ method, url, auth, schema }: RouteInfo, path: string): Json {
+  const parameters = [...pathParameters(path, schema.params), ...queryParameters(schema.querystring)];
+  if (method === 'POST' && auth.kind !== 'none') parameters.push(IDEMPOTENCY_KEY);
+  return {
+    operationId: operationId(method, url),
+    tags: [path.startsWith('/v1/') ? (path.split('/')[2] ?? 'v1') : 'operations'],
+    ...(schema.summary !== undefined && { summary: schema.summary }),
+    description: [schema.description, scopeOf(auth)].filter((part) => part !== undefined).join('\n\n') || undefined,
+    security: securityOf(auth),
+    ...(parameters.length > 0 && { parameters }),
+    ...(schema.body instanceof z.ZodType && {
+      requestBody: {
+        required: !schema.body.safeParse(undefined).success,
+        content: { 'application/json': { schema: toJsonSchema(schema.body, 'input') } },
+      },
+    }),
+    responses: responses(schema),
+  };
+}
+
+function scopeOf(auth: RouteAuth): string | undefined {
+  return auth.kind === 'key' ? `Scope: \`${auth.scope}\`.` : undefined;
+}
+
+function securityOf(auth: RouteAuth): Json[] {
+  if (auth.kind === 'none') return [];
+  return [auth.kind === 'key' ? { apiKey: [] } : { userToken: [] }];
+}
+
+/** `POST /v1/inbox/:id/read` → `post_inbox_id_read`. */
+function operationId(method: string, url: string): string {
+  return [method.toLowerCase(), ...url.replace(/^\/v1/, '').split(/[^A-Za-z0-9]+/)].filter((part) => part !== '').join('_');
+}
+
+function pathParameters(path: string, schema: unknown): Json[] {
+  const known = propertiesOf(schema);
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: known.properties[name] ?? { type: 'string' },
+  }));
+}
+
+function queryParameters(schema: unknown): Json[] {
+  const { properties, required } = propertiesOf(schema);
+  return Object.entries(properties).map(([name, { description, ...rest }]) => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    ...(description !== undefined && { description }),
+    schema: rest,
+  }));
+}
+
+function propertiesOf(schema: unknown): { properties: Record<string, Json>; required: readonly string[] } {
+  if (!(schema instanceof z.ZodType)) return { properties: {}, required: [] };
+  const { properties = {}, required = [] } = toJsonSchema(schema, 'input') as { properties?: Record<string, Json>; required?: string[] };
+  return { properties, required };
+}
+
+function responses({ response, produces = 'application/json' }: RouteInfo['schema']): Json {
+  const success = Object.entries((response ?? {}) as Record<string, unknown>).map(([status, schema]) => {
+    const content = schema instanceof z.ZodType ? { content: { [produces]: { schema: toJsonSchema(schema, 'output') } } } : {};
+    return [status, { description: STATUS_CODES[status] ?? 'Success', ...content }];
+  });
+  if (success.length === 0)
+    success.push(
+      produces === 'application/json'
+        ? ['204', { description: 'Done' }]
+        : ['200', { description: 'OK', content: { [produces]: { schema: { type: 'string' } } } }],
+    );
+  return { ...(Object.fromEntries(success) as Json), default: { $ref: '#/components/responses/Problem' } };
+}
+
+function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  const json = z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' });
+  delete json.$schema; // the document says it once, by its version
+  return json;
+}

@@ -1,0 +1,106 @@
+/** Events: what happened, and what became of it. */
+import { DELIVERY_STATES } from '../../domain/delivery.ts';
+import { EVENT_STATES, type Tx } from '../../domain/event.ts';
+import { cancelEvent } from '../../store/cancel.ts';
+import type { Database } from '../../store/database.ts';
+import {
+  countDeliveries,
+  deliveriesOf,
+  findEvent,
+  idsOfEvent,
+  listDeliveries,
+  listEvents,
+  listNotifications,
+  type EventRecord,
+} from '../../store/timeline.ts';
+import { Cancelled, EventDetail, EventsQuery, EventSummary } from '../activity-schema.ts';
+import { acceptBatch, Accepted, acceptOne, BatchAnswer, BatchBody, type DoorDeps } from '../door.ts';
+import { eventSchemas, type AddressChecks } from '../event-schema.ts';
+import { viewCancel, viewCounts, viewDelivery, viewEventSummary, viewRecipient, viewSkip } from '../event-view.ts';
+import { found } from '../found.ts';
+import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
+import { contentOf, rangeOf, toDirectedPage, uuidDirectionOf } from '../paging.ts';
+import type { App } from '../request.ts';
+import { idParams, page, toCursor } from '../schema.ts';
+
+export interface EventDeps extends DoorDeps, AddressChecks {
+  readonly database: Pick<Database, 'asTenant'>;
+  readonly once: OnceDeps;
+}
+
+const WRITE = { auth: { kind: 'key', scope: 'events:write' } } as const;
+const READ = { auth: { kind: 'key', scope: 'events:read' } } as const;
+const SHOWN = 100;
+
+export function eventRoutes(app: App, deps: EventDeps): void {
+  acceptRoutes(app, deps);
+  readRoutes(app, deps);
+  app.post(
+    '/v1/events/:id/cancel',
+    { config: WRITE, schema: { params: idParams('evt'), response: { 200: Cancelled } } },
+    async (request, reply) => {
+      const event = { tenantId: request.caller.tenantId, id: request.params.id };
+      const answer = await once(deps.once, request, async (tx) => ({ status: 200, body: viewCancel(found(await cancelEvent(tx, event))) }));
+      return sendAnswer(reply, answer);
+    },
+  );
+}
+
+function acceptRoutes(app: App, deps: EventDeps): void {
+  const { event } = eventSchemas(deps);
+  app.post('/v1/events', { config: WRITE, schema: { body: event, response: { 202: Accepted } } }, async (request, reply) => {
+    const { body, replayed } = await acceptOne(deps, request, request.body);
+    return sendAnswer(reply, { status: 202, body, location: `/v1/events/${body.id}`, replayed });
+  });
+  app.post(
+    '/v1/events/batch',
+    { config: { ...WRITE, batch: true }, schema: { body: BatchBody, response: { 202: BatchAnswer } } },
+    async (request, reply) => {
+      const { body, replayed } = await acceptBatch(deps, request, request.body, event);
+      return sendAnswer(reply, { status: 202, body, replayed });
+    },
+  );
+}
+
+function readRoutes(app: App, { database }: EventDeps): void {
+  app.get(
+    '/v1/events',
+    { config: READ, schema: { querystring: EventsQuery, response: { 200: page(EventSummary) } } },
+    async ({ caller: { tenantId }, query }) => {
+      const direction = uuidDirectionOf(query);
+      const status = query.status === undefined ? null : EVENT_STATES[query.status];
+      const paging = { cursor: direction.cursor, forward: direction.backward, limit: query.limit + 1, range: rangeOf(query) };
+      const rows = await database.asTenant(tenantId, (tx) => listEvents(tx, { tenantId, ...paging, ...contentOf(query), status }));
+      return toDirectedPage(rows, { limit: query.limit, backward: direction.backward }, viewEventSummary, (row) => row.id);
+    },
+  );
+  app.get(
+    '/v1/events/:id',
+    { config: READ, schema: { params: idParams('evt'), response: { 200: EventDetail } } },
+    async ({ caller: { tenantId }, params: { id } }) =>
+      database.asTenant(tenantId, async (tx) => detail(tx, tenantId, found(await findEvent(tx, { tenantId, id })))),
+  );
+}
+
+async function detail(tx: Tx, tenantId: string, event: EventRecord) {
+  const range = idsOfEvent(event);
+  const paging = { tenantId, eventId: event.id, userId: null, cursor: null, forward: false, range };
+  const any = { channel: null, status: null, reason: null, destinations: false };
+  const [rows, counts, skipped, destinations] = await Promise.all([
+    listNotifications(tx, { ...paging, limit: SHOWN + 1, deleted: true, type: null, tag: null, tagPrefix: null }),
+    countDeliveries(tx, { tenantId, id: event.id, range }),
+    listDeliveries(tx, { ...paging, ...any, status: DELIVERY_STATES.skipped, limit: SHOWN }),
+    listDeliveries(tx, { ...paging, ...any, destinations: true, limit: SHOWN }),
+  ]);
+  const shown = rows.slice(0, SHOWN);
+  const deliveries = Map.groupBy(await deliveriesOf(tx, tenantId, shown), ({ notificationId }) => notificationId);
+  const last = shown.at(-1);
+  return {
+    ...viewEventSummary(event),
+    counts: viewCounts(counts),
+    notifications: shown.map((row) => viewRecipient(row, deliveries.get(row.id) ?? [])),
+    next_cursor: rows.length > SHOWN && last ? toCursor([last.id]) : null,
+    deliveries: destinations.map(viewDelivery),
+    skipped: skipped.map(viewSkip),
+  };
+}

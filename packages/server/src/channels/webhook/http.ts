@@ -1,0 +1,93 @@
+/** Webhook over HTTP, signed as Standard Webhooks 1.0 describes (https://www.standardwebhooks.com). */
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import type { Answer, Message, Provider, SendResult } from '../../domain/channel.ts';
+import { type Egress, EgressError, type EgressResponse } from '../../lib/egress.ts';
+import { checkHeaders } from '../../lib/egress-url.ts';
+
+export interface WebhookHttpDeps {
+  readonly egress: Pick<Egress, 'request'>;
+  readonly now: () => Date;
+  /** Sent with every message, in addition to ours or instead of `content-type` and `user-agent`. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Throws when one of `headers` can't be sent. The egress client belongs to the caller, who closes it. */
+export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Provider<'webhook'> {
+  const refusal = checkHeaders(headers);
+  if (refusal !== undefined) throw new Error(`custom webhook headers: ${refusal}`);
+  const fixed = { 'content-type': 'application/json', 'user-agent': 'Carillon', ...lowerCased(headers) };
+
+  async function send({ deliveryId, address, content }: Message<'webhook'>, signal: AbortSignal): Promise<SendResult> {
+    const startedAt = now();
+    const timestamp = String(Math.floor(startedAt.getTime() / 1000));
+    const signed = {
+      ...fixed,
+      'webhook-id': deliveryId,
+      'webhook-timestamp': timestamp,
+      'webhook-signature': signWebhook(address.secret, deliveryId, timestamp, content.body),
+    };
+    try {
+      const response = await egress.request(address.url, { method: 'POST', headers: signed, body: content.body, signal });
+      return fromResponse(response, now());
+    } catch (error) {
+      if (error instanceof EgressError) return fromEgressError(error);
+      throw error; // the abort's reason, or a bug
+    }
+  }
+
+  return { id: 'webhook.http', channel: 'webhook', send, close: () => Promise.resolve() };
+}
+
+function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+}
+
+/** The value of `webhook-signature`, symmetric scheme v1. `timestamp` in seconds, `secret` the raw key. */
+function signWebhook(secret: Uint8Array, id: string, timestamp: string, body: string): string {
+  return `v1,${createHmac('sha256', keyOf(secret)).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
+}
+
+/** A Hmac from raw bytes spends five times as long on wrapping the key as on the signature. */
+const keyObjects = new WeakMap<Uint8Array, KeyObject>();
+
+function keyOf(secret: Uint8Array): KeyObject {
+  let key = keyObjects.get(secret);
+  if (!key) keyObjects.set(secret, (key = createSecretKey(secret)));
+  return key;
+}
+
+/**
+ * Every refusal is worth another try, because receivers answer 4xx while they deploy;
+ * only 410 Gone says that nobody will ever listen here again.
+ */
+function fromResponse({ status, headers, body }: EgressResponse, now: Date): SendResult {
+  const answer: Answer = { status, response: body };
+  if (status >= 200 && status < 300) return { kind: 'accepted', ...answer };
+  const detail = `HTTP ${status}`;
+  if (status === 410) return { kind: 'permanent', reason: 'address_gone', detail, ...answer };
+  const retryAfterMs = parseRetryAfter(headers['retry-after'], now);
+  return { kind: 'transient', reason: reasonOfStatus(status), detail, retryAfterMs, ...answer };
+}
+
+function reasonOfStatus(status: number): 'rate_limited' | 'unauthorized' | 'provider_error' {
+  if (status === 429) return 'rate_limited';
+  return status === 401 || status === 403 ? 'unauthorized' : 'provider_error';
+}
+
+function fromEgressError({ kind, bodySent, message }: EgressError): SendResult {
+  if (kind === 'blocked') return { kind: 'permanent', reason: 'egress_blocked', detail: message };
+  return { kind: bodySent ? 'unknown' : 'transient', reason: kind, detail: message };
+}
+
+/** The shape of the dates of RFC 9110 5.6.7. Anything else `Date.parse` would guess at. */
+const HTTP_DATE = /^[A-Z][a-z]{2,8},? [\w: -]{15,30}$/;
+
+/** `Retry-After` (RFC 9110 10.2.3) in milliseconds from `now`, or undefined when it is absent or makes no sense. */
+export function parseRetryAfter(header: string | string[] | undefined, now: Date): number | undefined {
+  if (typeof header !== 'string') return undefined;
+  const text = header.trim();
+  if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
+  if (!HTTP_DATE.test(text)) return undefined;
+  const at = Date.parse(text);
+  return Number.isNaN(at) ? undefined : Math.max(0, at - now.getTime());
+}

@@ -1,0 +1,119 @@
+/** The commands. */
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Command } from 'commander';
+import { renderReferences } from './api/references.ts';
+import { ConfigError, loadConfig, ROLES, SETTINGS, type Config } from './config.ts';
+import { start } from './main.ts';
+import { welcome } from './api/welcome.ts';
+import { EmbeddedError } from './store/embedded.ts';
+import { migrate, MigrationError, rolesSql } from './store/migrate.ts';
+import { UnfitDatabase } from './store/open.ts';
+import { makeLog } from './telemetry/log.ts';
+
+/** Documented in docs/reference: 0 done, 1 failed, 2 the settings or the call are not valid. */
+const FAILED = 1;
+const MISUSED = 2;
+/** `npm start` passes a signal on that the process group has had already: a repeat so soon is not a second wish. */
+const SECOND_WISH_AFTER_MS = 1_000;
+
+const program = new Command('carillon').description('Notification infrastructure: events in, the right people told.');
+program
+  .command('serve', { isDefault: true })
+  .description('Run the server: all of it in one process, or the named roles.')
+  .option('--roles <list>', `comma-separated: ${ROLES.join(', ')}`)
+  .action(async ({ roles }: { roles?: string }) => {
+    await serve(load(roles === undefined ? {} : { roles: roles.split(',') }));
+  });
+program
+  .command('migrate')
+  .description('Bring the database in DATABASE_URL to the schema of this version.')
+  .option('--print-roles', 'print the SQL that a DBA runs where our user may not create roles')
+  .action(async ({ printRoles }: { printRoles?: boolean }) => {
+    await migrateOutside(load(), printRoles ?? false);
+  });
+program.command('generate').description('Write openapi.json and docs/reference below this folder, from the code.').action(generate);
+
+await program.parseAsync().catch((error: unknown) => {
+  fail(error);
+});
+
+function load(overrides: Partial<Record<keyof Config, unknown>> = {}): Config {
+  return loadConfig(undefined, undefined, overrides).config;
+}
+
+async function serve(config: Config): Promise<void> {
+  const { log, close } = makeLog({ level: config['log.level'] });
+  const wish = wishToEnd();
+  const startedMs = performance.now();
+  const running = await start(config, log);
+  process.stdout.write(welcome({ url: running.url, bootstrapKey: running.bootstrapKey, production: config.env === 'production' }));
+  log('server.started', { url: running.url, roles: config.roles, startMs: Math.round(performance.now() - startedMs), pid: process.pid });
+  await wish;
+  log('server.stopping', {});
+  await running.stop();
+  log('server.stopped', {});
+  close();
+  process.exit(0); // leaving by itself, Node takes its handlers down first, and the repeat of a signal would still kill it
+}
+
+/**
+ * Resolves with the first wish to end; a second one ends the process on the spot. The handlers are there before anything is
+ * started and stay: without them a signal would leave the embedded PostgreSQL running.
+ */
+function wishToEnd(): Promise<void> {
+  return new Promise((resolve) => {
+    let firstMs: number | undefined;
+    const onSignal = () => {
+      firstMs ??= performance.now();
+      if (performance.now() - firstMs > SECOND_WISH_AFTER_MS) process.exit(FAILED);
+      resolve();
+    };
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
+  });
+}
+
+function userOf(url = ''): string {
+  const parsed = URL.parse(url.replace('@/', '@localhost/')); // the URL of a Unix socket has no host
+  return decodeURIComponent(parsed?.username ?? '');
+}
+
+async function migrateOutside(config: Config, printRoles: boolean): Promise<void> {
+  const url = config['database.url'];
+  if (printRoles) {
+    process.stdout.write(`${rolesSql(userOf(url) || 'carillon')}\n`);
+    return;
+  }
+  if (url === undefined) throw new ConfigError(['DATABASE_URL is not set; the embedded database is migrated at each start']);
+  const applied = await migrate({ connectionString: url });
+  process.stdout.write(applied.length > 0 ? `applied: ${applied.join(', ')}\n` : 'nothing to apply\n');
+}
+
+/** On a database that lives as long as the command: the document says what is really served. */
+async function generate(): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'carillon-generate-'));
+  // As production serves it: without the pages of development.
+  const secrets = { secret: randomBytes(32).toString('hex'), encryption_key: randomBytes(32).toString('base64') };
+  const overrides = { ...secrets, env: 'production', data_dir: directory, port: 0, 'log.level': 'error' };
+  const { config } = loadConfig({}, () => undefined, overrides);
+  const { log, close } = makeLog({ level: config['log.level'] });
+  const running = await start(config, log);
+  const files = { ...renderReferences(SETTINGS), 'openapi.json': `${JSON.stringify(running.openApi, null, 2)}\n` };
+  await running.stop();
+  close();
+  rmSync(directory, { recursive: true, force: true });
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+  }
+}
+
+function fail(error: unknown): void {
+  const known =
+    error instanceof ConfigError || error instanceof EmbeddedError || error instanceof MigrationError || error instanceof UnfitDatabase;
+  const text = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
+  process.stderr.write(`${text}\n`);
+  process.exit(error instanceof ConfigError ? MISUSED : FAILED);
+}

@@ -1,0 +1,178 @@
+import { randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { ConfigError, loadConfig, SETTINGS } from './config.ts';
+import { parseDuration } from './lib/duration.ts';
+
+const SECRETS = { CARILLON_SECRET: randomBytes(32).toString('base64url'), CARILLON_ENCRYPTION_KEY: randomBytes(32).toString('base64') };
+const PRODUCTION = { CARILLON_ENV: 'production', ...SECRETS };
+
+const load = (env: Record<string, string> = {}, files: Record<string, string> = {}) => loadConfig(env, (path) => files[path]);
+
+function problemsOf(env: Record<string, string>, files: Record<string, string> = {}): readonly string[] {
+  try {
+    load(env, files);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+test('nothing at all is a valid configuration', () => {
+  const { config, sources } = load();
+  expect(config).toMatchObject({
+    port: 7070,
+    host: '127.0.0.1',
+    env: 'development',
+    data_dir: '.carillon',
+    secret: undefined,
+    'retention.days': 30,
+    'delivery.lease': 20_000,
+    'stream.max_buffer': 262_144,
+  });
+  expect(config['webhook.retry']).toEqual(['5s', '5m', '30m', '2h', '5h', '10h', '14h', '20h', '24h'].map(parseDuration));
+  expect(config['email.retry']).toHaveLength(7); // eight attempts
+  expect(new Set(Object.values(sources))).toEqual(new Set(['default']));
+  expect(() => {
+    Object.assign(config, { port: 1 });
+  }).toThrow(TypeError);
+});
+
+test('every default is a value that its own type accepts', () => {
+  for (const { name, type, default: value } of SETTINGS) {
+    if (value === undefined) continue;
+    const shown = type.show(value).replace('(empty)', '');
+    expect(type.schema.parse(shown), name).toEqual(value);
+  }
+});
+
+test('later sources win, and each setting knows where it came from', () => {
+  const files = { 'base.yaml': 'port: 1\nhost: base\nlog: { level: warn }\n', 'more.yaml': 'port: 2\n' };
+  for (const separator of [',', ':']) {
+    const { config, sources } = load({ CARILLON_CONFIG: `base.yaml${separator}more.yaml`, CARILLON_HOST: 'env' }, files);
+    expect([config.port, config.host, config['log.level']]).toEqual([2, 'env', 'warn']);
+    expect([sources.port, sources.host, sources['log.level'], sources.env]).toEqual(['more.yaml', 'environment', 'base.yaml', 'default']);
+  }
+  expect(load({}, { 'carillon.yaml': 'port: 3' }).config.port).toBe(3);
+  expect(load({ CARILLON_CONFIG: 'more.yaml' }, { ...files, 'carillon.yaml': 'host: stray' }).config.host).toBe('127.0.0.1');
+  const overridden = loadConfig({ CARILLON_ROLES: 'api' }, () => undefined, { roles: 'router, delivery' });
+  expect([overridden.config.roles, overridden.sources.roles]).toEqual([['router', 'delivery'], 'command line']);
+});
+
+const accepted: [name: string, env: string, text: string, yaml: string, value: unknown][] = [
+  ['port', 'CARILLON_PORT', '8080', '8080', 8080],
+  ['webhook.enabled', 'CARILLON_WEBHOOK_ENABLED', 'false', 'false', false],
+  ['drain', 'CARILLON_DRAIN', '5m', '5m', 300_000],
+  ['idempotency.ttl', 'CARILLON_IDEMPOTENCY_TTL', '7d', '7d', 604_800_000],
+  ['stream.max_buffer', 'CARILLON_STREAM_MAX_BUFFER', '64 KiB', '65536', 65_536],
+  ['webhook.retry', 'CARILLON_WEBHOOK_RETRY', '1s, 2m', '[1s, 2m]', [1_000, 120_000]],
+  ['egress.allow', 'CARILLON_EGRESS_ALLOW', '10.0.0.0/8,fd00::/8', '[10.0.0.0/8, "fd00::/8"]', ['10.0.0.0/8', 'fd00::/8']],
+  ['webhook.headers', 'CARILLON_WEBHOOK_HEADERS', '{"x-team":"ops"}', '{ x-team: ops }', { 'x-team': 'ops' }],
+  ['database.url', 'DATABASE_URL', 'postgres://u:p@h/d', 'postgres://u:p@h/d', 'postgres://u:p@h/d'],
+  ['database.url', 'DATABASE_URL', 'postgresql://u@/d?host=%2Frun', 'postgresql://u@/d?host=%2Frun', 'postgresql://u@/d?host=%2Frun'],
+  ['inbox.cors_origins', 'CARILLON_INBOX_CORS_ORIGINS', 'https://a.example', '[https://a.example]', ['https://a.example']],
+];
+test.each(accepted)('%s is read alike from %s and from a file', (...[name, env, text, yaml, value]) => {
+  const nested = name.split('.').reduceRight((inner, key) => `{ ${key}: ${inner} }`, yaml);
+  expect(load({ [env]: text }).config).toHaveProperty([name], value);
+  expect(load({}, { 'carillon.yaml': nested }).config).toHaveProperty([name], value);
+});
+
+const refused: [what: string, env: Record<string, string>, problem: string][] = [
+  ['a port that is none', { CARILLON_PORT: '70000' }, 'port (environment) must be a whole number from 0 to 65535'],
+  ['a port with a fraction', { CARILLON_PORT: '1e3' }, 'port (environment)'],
+  ['a truth that is none', { CARILLON_WEBHOOK_ENABLED: 'yes' }, 'webhook.enabled (environment) must be true or false'],
+  ['a time without unit', { CARILLON_DRAIN: '30' }, 'drain (environment) must be a time from 1s to 10m'],
+  ['an unknown choice', { CARILLON_ENV: 'prod' }, 'env (environment) must be one of development, production'],
+  ['an unknown role', { CARILLON_ROLES: 'api,web' }, 'roles (environment)'],
+  ['no role', { CARILLON_ROLES: ',' }, 'roles (environment)'],
+  ['a range that is none', { CARILLON_EGRESS_ALLOW: '10.0.0.0' }, 'egress.allow (environment)'],
+  [
+    'a header that is ours',
+    { CARILLON_WEBHOOK_HEADERS: '{"Host":"x"}' },
+    'webhook.headers (environment) must be a mapping of header names to values (in the environment as JSON): the header host is set by Carillon',
+  ],
+  ['an origin with a path', { CARILLON_INBOX_CORS_ORIGINS: 'https://a.example/' }, 'inbox.cors_origins (environment)'],
+  ['another database', { DATABASE_URL: 'mysql://h/d' }, 'database.url (environment)'],
+  ['a short secret', { CARILLON_SECRET: 'short' }, 'secret (environment) must be at least 32 characters'],
+  [
+    'a short key',
+    { CARILLON_ENCRYPTION_KEY: randomBytes(31).toString('base64') },
+    'encryption_key (environment) must be 32 bytes in base64',
+  ],
+  ['an unknown name', { CARILLON_PROT: '1' }, 'CARILLON_PROT (environment) is not a setting; the nearest known one is CARILLON_PORT'],
+  [
+    'half of the credentials',
+    { CARILLON_EMAIL_SMTP_HOST: 'h', CARILLON_EMAIL_SMTP_FROM: 'a@example.org', CARILLON_EMAIL_SMTP_USER: 'u' },
+    'email.smtp.user needs email.smtp.password',
+  ],
+  ['a mail server without a sender', { CARILLON_EMAIL_SMTP_HOST: 'h' }, 'email.smtp.host needs email.smtp.from'],
+  ['a lease as long as an attempt', { CARILLON_DELIVERY_LEASE: '16s' }, 'delivery.lease must be longer'],
+  ['a connect timeout over the total', { CARILLON_DELIVERY_CONNECT_TIMEOUT: '16s' }, 'delivery.connect_timeout must not be longer'],
+  ['a lane wider than all slots', { CARILLON_DELIVERY_SLOTS: '31' }, 'delivery.lane_limit must not be larger'],
+  ['a schedule as long as the retention', { CARILLON_SCHEDULE_MAX_DAYS: '30' }, 'schedule.max_days (30)'],
+  ['a schedule that leaves no room for retries', { CARILLON_SCHEDULE_MAX_DAYS: '26' }, 'schedule.max_days (26)'],
+  ['retries longer than the rows', { CARILLON_EMAIL_RETRY: '2d,2d' }, 'schedule.max_days (25)'],
+  ['production without secrets', { CARILLON_ENV: 'production' }, 'production needs secret (CARILLON_SECRET)'],
+  [
+    'production with a secret anyone guesses',
+    { ...PRODUCTION, CARILLON_SECRET: 'change'.repeat(6) },
+    'secret (CARILLON_SECRET) repeats too few characters',
+  ],
+  [
+    'production with an empty key',
+    { ...PRODUCTION, CARILLON_ENCRYPTION_KEY: Buffer.alloc(32).toString('base64') },
+    'encryption_key (CARILLON_ENCRYPTION_KEY) repeats too few bytes',
+  ],
+  ['mail in production without a server', { ...PRODUCTION, CARILLON_EMAIL_ENABLED: 'true' }, 'email.enabled needs email.smtp.host'],
+];
+test.each(refused)('refused: %s', (_what, env, problem) => {
+  expect(problemsOf(env)).toEqual(expect.arrayContaining([expect.stringContaining(problem)]));
+});
+
+test.each([
+  ['a lease just long enough', { CARILLON_DELIVERY_LEASE: '17s' }],
+  ['production with its secrets', PRODUCTION],
+  ['a test variable', { CARILLON_TEST_CHAOS: 'full' }],
+  ['a foreign variable', { PORT: 'x', KAFKA_HOME: '/x' }],
+  ['an empty variable', { CARILLON_PORT: '' }],
+])('accepted: %s', (_what, env) => {
+  expect(problemsOf(env)).toEqual([]);
+});
+
+test('a file is refused for unknown names, wrong shapes, bad YAML and absence, each with its path', () => {
+  expect(problemsOf({}, { 'carillon.yaml': 'delivery: { lanes_limit: 3 }\nprot: 1\nlog: debug\nport:\n' })).toEqual([
+    'delivery.lanes_limit (carillon.yaml) is not a setting; the nearest known one is delivery.lane_limit',
+    'prot (carillon.yaml) is not a setting; the nearest known one is port',
+    'log (carillon.yaml) must be a mapping of settings',
+    'port (carillon.yaml) must be a whole number from 0 to 65535',
+  ]);
+  expect(problemsOf({}, { 'carillon.yaml': 'port: 1\nport: 2\n' })).toEqual([
+    expect.stringContaining("carillon.yaml can't be read: Map keys must be unique"),
+  ]);
+  expect(problemsOf({}, { 'carillon.yaml': '- port\n' })).toEqual(['the document (carillon.yaml) must be a mapping of settings']);
+  expect(problemsOf({}, { 'carillon.yaml': '# nothing\n' })).toEqual([]);
+  expect(problemsOf({ CARILLON_CONFIG: 'gone.yaml' })).toEqual(['gone.yaml (CARILLON_CONFIG) does not exist']);
+});
+
+test('all problems are told at once, with what to do, and no secret among them', () => {
+  const env = {
+    CARILLON_ENV: 'production',
+    CARILLON_SECRET: 'tiny-but-secret',
+    CARILLON_PORT: 'x',
+    CARILLON_FOO: 'bar',
+    DATABASE_URL: 'http://u:hunter2@h/',
+  };
+  const problems = problemsOf(env);
+  expect(problems.length).toBeGreaterThanOrEqual(4);
+  expect(problems.join()).not.toMatch(/tiny-but-secret|hunter2/);
+  expect(new ConfigError(problems).message.split('\n')).toHaveLength(problems.length + 2);
+});
+
+test('names are unique, in the file and in the environment', () => {
+  expect(new Set(SETTINGS.map(({ name }) => name)).size).toBe(SETTINGS.length);
+  expect(new Set(SETTINGS.map(({ env }) => env)).size).toBe(SETTINGS.length);
+  const names: string[] = SETTINGS.map(({ name }) => name);
+  for (const { requires = [] } of SETTINGS as readonly { requires?: readonly string[] }[])
+    for (const other of requires) expect(names).toContain(other);
+});

@@ -1,0 +1,128 @@
+/** One leased delivery: asked at the gate, prepared, sent once, and what came of it as the row to record. */
+import type { Message, Provider, SendResult } from '../domain/channel.ts';
+import { OUTCOMES, type Completion, type DeliveryJob } from '../domain/delivery.ts';
+import { describeError } from '../lib/describe-error.ts';
+import { gate } from './gate.ts';
+import { outcomeOf, type Outcome, type RetryPolicy } from './outcome.ts';
+
+export interface AttemptDeps {
+  readonly prepare: (job: DeliveryJob) => Promise<{ provider: Provider; message: Message }>;
+  readonly suppress: (job: DeliveryJob) => Promise<void>;
+  readonly policyOf: (job: DeliveryJob) => RetryPolicy;
+  /** Beyond it nothing is sent. */
+  readonly until: (job: DeliveryJob) => Date;
+  readonly observe: (attempt: Observed) => void;
+  readonly now: () => Date;
+  readonly monotonicMs: () => number;
+  readonly random: () => number;
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+}
+
+export interface Observed {
+  readonly job: DeliveryJob;
+  readonly provider: string;
+  readonly result: SendResult;
+  readonly outcome: Outcome;
+  readonly durationMs: number;
+}
+
+export interface Attempted {
+  /** Null: cut short by `kill`, and not to be counted. */
+  readonly completion: Completion | null;
+  /** False when the far end did not answer at all: its lane is then taken for hung. Null: nothing was sent, so that nothing is known. */
+  readonly answered: boolean | null;
+}
+
+export async function attempt(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Promise<Attempted> {
+  const at = deps.now();
+  const policy = deps.policyOf(job);
+  const stopped = stoppedAtGate(job, policy, at);
+  if (stopped) return { completion: { ...entry(job, at), ...stopped }, answered: null };
+
+  const startedMs = deps.monotonicMs();
+  const sent = await send(deps, job, kill);
+  if (sent === 'interrupted') return { completion: null, answered: null };
+  const { provider, result } = sent;
+  const chance = { until: deps.until(job), now: deps.now(), random: deps.random() };
+  const outcome = outcomeOf(result, { attempt: job.attempt, maxAttempts: job.maxAttempts, policy, ...chance });
+  const durationMs = Math.round(deps.monotonicMs() - startedMs);
+  if (outcome.state === 'failed' && outcome.suppress) await suppress(deps, job);
+  deps.observe({ job, provider, result, outcome, durationMs });
+  return { completion: recordOf(job, { at, provider, result, outcome, durationMs }), answered: !hung(result) };
+}
+
+/** What was learned of the address; losing it must not cost the outcome. */
+async function suppress(deps: AttemptDeps, job: DeliveryJob): Promise<void> {
+  try {
+    await deps.suppress(job);
+  } catch (error) {
+    deps.log('delivery.suppress-failed', { deliveryId: job.id, error });
+  }
+}
+
+type Stopped = Pick<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'>;
+
+function stoppedAtGate(job: DeliveryJob, policy: RetryPolicy, now: Date): Stopped | undefined {
+  const answer = gate(job, now);
+  if (answer.state !== 'open') return { kind: 'gate', state: answer.state, reason: answer.reason, attemptReason: answer.reason };
+  // Leases that were lost have used the budget up: whatever kills the process here must not do so for ever.
+  const used = job.attempt > (job.maxAttempts ?? policy.delaysMs.length + 1);
+  return used ? { kind: 'gate', state: 'failed', reason: 'retries_exhausted', attemptReason: 'retries_exhausted' } : undefined;
+}
+
+async function send(
+  deps: AttemptDeps,
+  job: DeliveryJob,
+  kill: AbortSignal,
+): Promise<{ provider: string; result: SendResult } | 'interrupted'> {
+  let name: string = job.channel;
+  try {
+    const { provider, message } = await deps.prepare(job);
+    name = provider.id;
+    return { provider: name, result: await provider.send(message, kill) };
+  } catch (error) {
+    if (kill.aborted) return 'interrupted';
+    deps.log('delivery.internal', { deliveryId: job.id, provider: name, error }); // a bug of ours, not theirs
+    return { provider: name, result: { kind: 'transient', reason: 'internal', detail: describeError(error) } };
+  }
+}
+
+function hung(result: SendResult): boolean {
+  return result.kind !== 'accepted' && (result.reason === 'timeout' || result.reason === 'unreachable');
+}
+
+type Entry = Omit<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'>;
+
+function entry({ id, tenantId, token, attempt: count }: DeliveryJob, at: Date): Entry {
+  const nothing = { dueAt: null, durationMs: null, provider: null, outcome: null, status: null, detail: null, response: null };
+  return { id, tenantId, token, attempt: count, at, ...nothing };
+}
+
+const MAX_RESPONSE = 4_096;
+
+function recordOf(job: DeliveryJob, { at, provider, result, outcome, durationMs }: Omit<Observed, 'job'> & { at: Date }): Completion {
+  const accepted = result.kind === 'accepted';
+  return {
+    id: job.id,
+    tenantId: job.tenantId,
+    token: job.token,
+    attempt: job.attempt,
+    kind: 'attempt',
+    state: outcome.state,
+    reason: outcome.reason,
+    dueAt: outcome.state === 'pending' ? outcome.dueAt : null,
+    at,
+    durationMs,
+    provider,
+    outcome: OUTCOMES[result.kind],
+    attemptReason: accepted ? 'sent' : result.reason,
+    status: result.status ?? null,
+    detail: accepted ? null : storable(result.detail),
+    response: storable(result.response ?? null),
+  };
+}
+
+/** PostgreSQL's text holds no NUL. */
+function storable(text: string | null): string | null {
+  return text === null ? null : text.replaceAll('\0', '').slice(0, MAX_RESPONSE);
+}

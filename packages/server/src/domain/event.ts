@@ -1,0 +1,118 @@
+/** What a producer reports. */
+import type { ChannelName } from './channel.ts';
+import type { CarillonError } from './error.ts';
+
+/** Stored as smallint: never reuse a number. */
+export const EVENT_STATES = { accepted: 1, scheduled: 2, routed: 3, cancelled: 4, expired: 5 } as const;
+export type EventState = keyof typeof EVENT_STATES;
+
+/** Stored as smallint, in order of weight. */
+export const SEVERITIES = { low: 1, medium: 2, high: 3, urgent: 4 } as const;
+export type Severity = keyof typeof SEVERITIES;
+
+/** The reserved type of `POST /v1/notifications`. */
+export const INLINE_TYPE = 'inline';
+
+export interface InlineUser {
+  readonly user_id: string;
+  readonly email?: string | undefined;
+  readonly phone?: string | undefined;
+  readonly webhook_url?: string | undefined;
+}
+
+/** One item of `to`, as on the wire. */
+export type RecipientRule =
+  | string
+  | InlineUser
+  | { readonly role: string }
+  | { readonly all: true }
+  /** `30d`: users seen within that time. */
+  | { readonly active_within: string };
+
+/** What the caller said, stored as it is with the event and read again when it is routed later. */
+export interface EventRequest {
+  readonly to: readonly RecipientRule[];
+  readonly channels?: readonly ChannelName[] | undefined;
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly subject?: string | undefined;
+  readonly body?: string | undefined;
+  readonly action_url?: string | undefined;
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  /** Overrides opt-outs, never suppression. */
+  readonly critical?: boolean | undefined;
+  /** Attempts after the first, instead of the channel's policy. */
+  readonly max_retries?: number | undefined;
+}
+
+/** An event on its way in or out of the database. Ids are UUIDs; TypeIDs exist at the edges only. */
+export interface CarillonEvent {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly type: string;
+  readonly severity: Severity;
+  readonly tags: readonly string[];
+  readonly acceptedAt: Date;
+  /** When it is to be routed: its schedule, else the time of acceptance. */
+  readonly dueAt: Date;
+  readonly scheduledFor: Date | null;
+  readonly expiresAt: Date | null;
+  readonly correlationId: string | null;
+  readonly traceparent: string | null;
+  readonly request: EventRequest;
+  /** A large audience: the last user id that has been routed. */
+  readonly cursor: string | null;
+}
+
+/** An idempotency key of a whole request (header) or of one item. `hash` is the SHA-256 of the raw body. */
+export interface RequestKey {
+  /** Method and concrete path, or `item`. */
+  readonly route: string;
+  readonly key: string;
+  readonly hash: Uint8Array;
+}
+
+/** A key on its way in, with what a repeat will be told (JSON). */
+export interface KeyClaim extends RequestKey {
+  readonly tenantId: string;
+  readonly answer: unknown;
+  readonly ttlMs: number;
+}
+
+/** A key that was known already, with its first answer. */
+export interface KnownKey extends RequestKey {
+  readonly tenantId: string;
+  readonly answer: unknown;
+}
+
+/** One request to accept events, of one tenant. Items are valid: what was not is answered by the door and not passed on. */
+export interface AcceptRequest {
+  readonly tenantId: string;
+  readonly requestKey: RequestKey | null;
+  readonly items: readonly AcceptItem[];
+  /** The wire's answer, made from the results: what a repeat of the whole request is told, word for word. */
+  readonly compose: (results: readonly AcceptResult[]) => unknown;
+}
+
+export interface AcceptItem {
+  readonly event: CarillonEvent;
+  readonly itemKey: RequestKey | null;
+}
+
+/** In the order of the items. `duplicate`: this item's key was known; `id` is the first one's. */
+export type AcceptResult =
+  | { readonly id: string; readonly duplicate: boolean }
+  /** Its key stands for another body. */
+  | { readonly error: CarillonError };
+
+export type AcceptAnswer =
+  | { readonly kind: 'accepted'; readonly results: readonly AcceptResult[] }
+  /** The whole request was a repeat: the first answer, as `compose` made it. */
+  | { readonly kind: 'replayed'; readonly answer: unknown };
+
+/**
+ * A transaction, as stages see it: something to hand on to the functions of the store.
+ * Opaque, so that a stage can neither query nor commit.
+ */
+export interface Tx {
+  readonly opaque: 'transaction';
+}

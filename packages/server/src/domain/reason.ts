@@ -1,0 +1,82 @@
+/**
+ * The closed list of reasons: why a delivery exists, waits, was skipped, or ended as it did.
+ * `number` is what the database stores: never reuse one. docs/reference/reasons.md is generated from here.
+ */
+interface Reason {
+  readonly number: number;
+  readonly sentence: string;
+  readonly hint: string;
+}
+
+/** What one attempt was told. */
+const ATTEMPT = {
+  timeout: {
+    number: 40,
+    sentence: 'The far end did not answer in time.',
+    hint: 'Look at how long the receiver takes; the total limit is 15 s.',
+  },
+  unreachable: {
+    number: 41,
+    sentence: 'No connection to the far end could be made.',
+    hint: 'Check name, port and certificate of the receiver.',
+  },
+  rate_limited: { number: 42, sentence: 'The far end asked us to slow down.', hint: 'Carillon waits as long as the far end asked for.' },
+  provider_error: { number: 43, sentence: 'The far end answered with an error.', hint: 'The answer is in the timeline.' },
+  unauthorized: { number: 44, sentence: 'The far end refused our credentials.', hint: 'Check the credentials of this channel.' },
+  address_gone: { number: 45, sentence: 'The far end said that this address is gone for good.', hint: 'Give the user a new address.' },
+  address_rejected: { number: 46, sentence: 'The far end refused this address.', hint: 'Check the address for typing errors.' },
+  content_rejected: { number: 47, sentence: 'The far end refused this content.', hint: 'The answer is in the timeline.' },
+  egress_blocked: {
+    number: 48,
+    sentence: 'The address leads to a network that Carillon must not call.',
+    hint: 'Use a public address, or have the operator allow the range.',
+  },
+  internal: { number: 49, sentence: 'Something failed inside Carillon.', hint: 'The log has the details under the delivery id.' },
+} as const satisfies Record<string, Reason>;
+
+/** What was decided about a delivery. */
+const DECISION = {
+  sent: { number: 1, sentence: 'It was handed over and the far end took it.', hint: 'Nothing to do.' },
+  queued: { number: 2, sentence: 'It is due and waits for a free worker.', hint: 'Nothing to do.' },
+  sending: { number: 3, sentence: 'It is being sent right now.', hint: 'Nothing to do.' },
+  retrying: { number: 4, sentence: 'The last attempt failed; another one follows.', hint: 'The timeline has the answer of each attempt.' },
+  opted_out: {
+    number: 10,
+    sentence: 'The user has switched this channel off.',
+    hint: 'The user can switch it on again in the preferences.',
+  },
+  no_address: {
+    number: 11,
+    sentence: 'No address is known for this user on this channel.',
+    hint: 'Set it with PUT /v1/users/{id}, or pass it inline.',
+  },
+  suppressed: {
+    number: 12,
+    sentence: 'The address was refused for good earlier and is not used again.',
+    hint: 'Set a new address with PUT /v1/users/{id}.',
+  },
+  user_unknown: { number: 13, sentence: 'There is no user with this id.', hint: 'Create the user, or set users.create to on_mention.' },
+  user_inactive: { number: 14, sentence: 'The user is not active.', hint: 'Set active to true with PUT /v1/users/{id}.' },
+  channel_disabled: { number: 15, sentence: 'This channel is not set up on this installation.', hint: 'The operator can configure it.' },
+  cancelled: { number: 20, sentence: 'It was cancelled before it was sent.', hint: 'Nothing to do.' },
+  expired: { number: 21, sentence: 'Its expiry time passed before it could be sent.', hint: 'Give it a later expires_at.' },
+  retries_exhausted: {
+    number: 22,
+    sentence: 'Every attempt failed and none is left.',
+    hint: 'Mend the cause, then POST /v1/deliveries/{id}/retry.',
+  },
+} as const satisfies Record<string, Reason>;
+
+export const REASONS = { ...DECISION, ...ATTEMPT } as const;
+
+export type AttemptReason = keyof typeof ATTEMPT;
+export type ReasonCode = keyof typeof REASONS;
+
+const byNumber = new Map<number, ReasonCode>(Object.entries(REASONS).map(([code, { number }]) => [number, code as ReasonCode]));
+
+/** Throws on a number that no release has written: the database is newer than the program. */
+export function reasonOf(number: number): ReasonCode {
+  const code = byNumber.get(number);
+  if (code === undefined) throw new Error(`reason ${number} is unknown to this version`);
+  return code;
+}

@@ -1,0 +1,146 @@
+/** The HTTP side: routes with the functions they declared, and the server that listens. Part of the composition root. */
+import { randomBytes } from 'node:crypto';
+import { buildApp, type App } from './api/app.ts';
+import { makeAuth } from './api/auth.ts';
+import { buildOpenApi } from './api/openapi.ts';
+import { apiKeyRoutes } from './api/routes/api-keys.ts';
+import { deliveryRoutes } from './api/routes/deliveries.ts';
+import { developmentRoutes } from './api/routes/development.ts';
+import { eventRoutes } from './api/routes/events.ts';
+import { healthRoutes } from './api/routes/health.ts';
+import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
+import { notificationRoutes } from './api/routes/notifications.ts';
+import { referenceRoutes } from './api/routes/reference.ts';
+import { userRoutes } from './api/routes/users.ts';
+import { makeUserTokens } from './api/user-token.ts';
+import type { Config } from './config.ts';
+import { renderEmail } from './delivery/render.ts';
+import type { ChannelName } from './domain/channel.ts';
+import type { InboxChange } from './domain/notification.ts';
+import type { Clock } from './lib/clock.ts';
+import { hashApiKey } from './lib/crypto.ts';
+import type { Egress } from './lib/egress.ts';
+import { checkMailbox } from './lib/mailbox.ts';
+import type { Stages } from './main-stages.ts';
+import type { Feed } from './realtime/feed.ts';
+import { findByHash, touchKeys } from './store/api-keys.ts';
+import type { Database } from './store/database.ts';
+import { appliedMigration } from './store/health.ts';
+import { migrationsIn } from './store/migrate.ts';
+import type { SecretPurpose } from './store/tenants.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+export interface ApiDeps {
+  readonly config: Config;
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly egress: Egress;
+  readonly pepper: Uint8Array;
+  readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
+  readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
+  readonly stages: Stages;
+  readonly feed: Feed;
+  readonly publish: (changes: readonly InboxChange[]) => void;
+  /** False once the process is stopping. */
+  readonly processIsReady: () => boolean;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
+const VERSION = '0.1.0';
+
+export interface Api {
+  readonly url: string;
+  readonly openApi: () => unknown;
+  /** Stops listening and waits for requests under way. */
+  readonly close: () => Promise<void>;
+}
+
+/** Listens when it resolves. */
+export async function serveApi(deps: ApiDeps): Promise<Api> {
+  const app = makeApp(deps);
+  const url = await app.listen({ host: deps.config.host, port: deps.config.port });
+  return { url, openApi: () => buildOpenApi(app.routeList, VERSION), close: () => app.close() };
+}
+
+function makeApp(deps: ApiDeps): App {
+  const { config, database, clock, metrics, log, pepper } = deps;
+  const tokens = makeUserTokens({ tokenSecret: (tenantId) => deps.tenantKey(tenantId, 'token'), now: clock.now });
+  const hashKey = (key: string) => hashApiKey(pepper, key);
+  const auth = makeAuth({
+    hashKey,
+    findKey: (hash) => findByHash(database.engine, hash),
+    verifyUserToken: tokens.verify,
+    touchKeys: (uses) => touchKeys(database.engine, uses),
+    now: clock.now,
+    monotonicMs: clock.monotonicMs,
+    log,
+  });
+  const idempotencyTtlMs = config['idempotency.ttl'];
+  const shared = { database, once: { inTransaction: database.asTenant, ttlMs: idempotencyTtlMs }, published: deps.publish };
+
+  return buildApp({ auth, log, observe: metrics.requested, logsSuccess: config['log.level'] === 'debug' }, (app) => {
+    producerRoutes(app, deps, shared);
+    inboxRoutes(app, { ...shared, ...inboxSettings(deps), tokens, feed: deps.feed });
+    apiKeyRoutes(app, { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget });
+    operatorRoutes(app, deps);
+    app.addHook('onClose', auth.close);
+  });
+}
+
+type Shared = Pick<InboxDeps, 'once' | 'published'> & { readonly database: Database };
+
+function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
+  const { config, clock, stages, egress } = deps;
+  const { accept, recall } = stages.acceptor;
+  const checks = { checkMailbox, checkUrl: (url: string) => verdictOf(egress.refusal(url)) };
+  const door = { accept, recall, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
+  eventRoutes(app, { ...shared, ...door });
+  notificationRoutes(app, { ...shared, ...door });
+  deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(config), wakeWorker: stages.wake });
+  userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look });
+}
+
+function inboxSettings({
+  config,
+  clock,
+  metrics,
+  log,
+}: ApiDeps): Pick<InboxDeps, 'createUsers' | 'corsOrigins' | 'random' | 'log' | 'sse'> {
+  return {
+    createUsers: config['users.create'] === 'on_mention',
+    corsOrigins: config['inbox.cors_origins'],
+    random: Math.random,
+    log,
+    sse: {
+      monotonicMs: clock.monotonicMs,
+      log,
+      heartbeatMs: config['stream.heartbeat'],
+      maxUnsent: config['stream.max_buffer'],
+      maxStallMs: config['stream.stall'],
+      cut: metrics.streamCut,
+    },
+  };
+}
+
+function operatorRoutes(app: App, { config, database, clock, metrics, processIsReady }: ApiDeps): void {
+  healthRoutes(app, {
+    appliedMigration: () => appliedMigration(database.engine),
+    knownMigration: migrationsIn().at(-1)?.number ?? 0,
+    draining: () => !processIsReady(),
+    metrics,
+  });
+  referenceRoutes(app, { version: VERSION });
+  if (config.env !== 'development') return;
+  developmentRoutes(app, { database, renderMail: (row) => renderEmail({ ...row, productName: config.product_name }), now: clock.now });
+}
+
+function verdictOf(refusal: string | undefined): { ok: true } | { ok: false; reason: string } {
+  return refusal === undefined ? { ok: true } : { ok: false, reason: refusal };
+}
+
+/** After a person's retry: one policy more. */
+function attemptsOf(config: Config): Record<ChannelName, number> {
+  return { in_app: 1, email: config['email.retry'].length + 1, webhook: config['webhook.retry'].length + 1 };
+}

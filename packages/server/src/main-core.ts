@@ -1,0 +1,99 @@
+/** What every part stands on: the database, time, secrets, the way out. Part of the composition root. */
+import { randomBytes } from 'node:crypto';
+import { SCOPES } from './api/auth.ts';
+import type { Config } from './config.ts';
+import type { Clock } from './lib/clock.ts';
+import { makeVault, type Vault } from './lib/crypto.ts';
+import { makeEgress, type Egress } from './lib/egress.ts';
+import { bootstrap } from './store/bootstrap.ts';
+import type { Database } from './store/database.ts';
+import type { Opened } from './store/open.ts';
+import { developmentSecrets } from './store/settings.ts';
+import { secretContext, tenantSecret, type SecretPurpose } from './store/tenants.ts';
+import type { Log } from './telemetry/log.ts';
+import { makeMetrics, type Metrics } from './telemetry/metrics.ts';
+
+export interface Core {
+  readonly config: Config;
+  readonly opened: Opened;
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly egress: Egress;
+  /** API keys are hashed with it. */
+  readonly pepper: Uint8Array;
+  /** A tenant's raw key; undefined for a tenant that does not exist. */
+  readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
+  /** The one that users' webhook secrets are derived from. */
+  readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
+  /** Of the very first start: nobody can read it again. */
+  readonly bootstrapKey: string | undefined;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
+const MAX_RESPONSE_BYTES = 64 * 1024;
+/** The id that sealed secrets carry. */
+const ENCRYPTION_KEY_ID = '1';
+
+export async function makeCore(opened: Opened, { config, clock, log }: { config: Config; clock: Clock; log: Log }): Promise<Core> {
+  const { database } = opened;
+  const { secret, encryptionKey } = await secretsOf(config, database);
+  const vault = makeVault({ keys: new Map([[ENCRYPTION_KEY_ID, Buffer.from(encryptionKey, 'base64')]]), current: ENCRYPTION_KEY_ID });
+  const pepper = Buffer.from(secret);
+  const tenantKey = keysOf(database, vault);
+  const webhookKey = async (tenantId: string) => {
+    const key = await tenantKey(tenantId, 'webhook');
+    if (!key) throw new Error(`tenant ${tenantId} has no webhook key`);
+    return key;
+  };
+  const first = { vault, pepper, bootstrapKey: config.bootstrap_key, scopes: SCOPES, now: clock.now, random: randomBytes };
+  const bootstrapKey = await bootstrap(database, first);
+  return {
+    config,
+    opened,
+    database,
+    clock,
+    egress: egressOf(config, log),
+    pepper,
+    tenantKey,
+    webhookKey,
+    bootstrapKey,
+    metrics: makeMetrics(),
+    log,
+  };
+}
+
+/** Opened once per tenant and purpose. */
+function keysOf(database: Database, vault: Vault): Core['tenantKey'] {
+  const known = new Map<string, Uint8Array>();
+  return async (tenantId, purpose) => {
+    const context = secretContext(tenantId, purpose);
+    const cached = known.get(context);
+    if (cached) return cached;
+    const sealed = await tenantSecret(database.engine, tenantId, purpose);
+    if (!sealed) return undefined;
+    const key = vault.open(sealed, context);
+    known.set(context, key);
+    return key;
+  };
+}
+
+/** Production is given its secrets (config.ts refuses it without); development makes them, and keeps them in the database. */
+async function secretsOf(config: Config, database: Database): Promise<{ secret: string; encryptionKey: string }> {
+  const { secret, encryption_key: encryptionKey } = config;
+  if (secret !== undefined && encryptionKey !== undefined) return { secret, encryptionKey };
+  const made = await developmentSecrets(database.engine, randomBytes);
+  return { secret: secret ?? made.secret, encryptionKey: encryptionKey ?? made.encryptionKey };
+}
+
+function egressOf(config: Config, log: Log): Egress {
+  const allowLoopback = config.env === 'development';
+  if (allowLoopback) log('egress.loopback-allowed', { reason: 'development mode' });
+  return makeEgress({
+    allowLoopback,
+    allowRanges: [...config['egress.allow']],
+    totalTimeoutMs: config['delivery.total_timeout'],
+    connectTimeoutMs: config['delivery.connect_timeout'],
+    maxResponseBytes: MAX_RESPONSE_BYTES,
+  });
+}

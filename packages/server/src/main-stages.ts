@@ -1,0 +1,168 @@
+/** Accepting and routing, wired, with the worker behind them. Part of the composition root. */
+import { randomUUID } from 'node:crypto';
+import type { Worker } from './delivery/worker.ts';
+import type { CarillonEvent, Tx } from './domain/event.ts';
+import type { ChannelName } from './domain/channel.ts';
+import type { InboxChange } from './domain/notification.ts';
+import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
+import { makeAlarm, type Alarm } from './lib/alarm.ts';
+import { makeDelivery, makeProviders, type DeliveryDeps } from './main-delivery.ts';
+import type { Hints } from './realtime/hints.ts';
+import { runRouter } from './router/queue.ts';
+import { route, type Reserve, type Routed } from './router/router.ts';
+import { isLockTimeout, isUnavailable } from './store/database.ts';
+import { insertDeliveries } from './store/deliveries.ts';
+import { claimEvent, claimEvents, dueEventIds, insertEvents, nextEventDueMs, postponeEvent, recordProgress } from './store/events.ts';
+import { claimKeys, recallKeys, storeAnswer } from './store/idempotency.ts';
+import { insertNotifications } from './store/notifications.ts';
+import { audienceChunk, recipientsFor } from './store/recipients.ts';
+
+export interface StageDeps extends DeliveryDeps {
+  readonly publish: (changes: readonly InboxChange[]) => void;
+  readonly hints: Hints;
+}
+
+export interface Stages {
+  readonly acceptor: Acceptor;
+  /** Something is due, here or anywhere. */
+  readonly wake: () => void;
+  /** Each runs until `stop`; attempts in flight then have until `kill`. Never rejects. */
+  readonly runRouter: (stop: AbortSignal) => Promise<void>;
+  readonly runWorker: (stop: AbortSignal, kill: AbortSignal) => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+/** What accepting and routing share. */
+interface Path {
+  readonly worker: Worker;
+  readonly alarm: Alarm;
+  readonly places: Worker['places'];
+  readonly recipients: (tx: Tx, keys: readonly UserKey[]) => ReturnType<typeof recipientsFor>;
+  readonly route: (tx: Tx, events: readonly CarillonEvent[], reserve: Reserve) => Promise<Routed>;
+  readonly handOver: (routed: Routed) => void;
+}
+
+interface UserKey {
+  readonly tenantId: string;
+  readonly userId: string;
+}
+
+const NO_PLACES = { reserve: () => false, giveBack: () => undefined };
+
+export function makeStages(deps: StageDeps): Stages {
+  const { config, clock } = deps;
+  const providers = makeProviders(deps);
+  const worker = makeDelivery(deps, providers);
+  const alarm = makeAlarm(clock.monotonicMs);
+  const recipients: Path['recipients'] = (tx, keys) => recipientsFor(tx, keys, { create: config['users.create'] === 'on_mention' });
+  const path: Path = {
+    worker,
+    alarm,
+    places: config.roles.includes('delivery') ? worker.places : () => NO_PLACES,
+    recipients,
+    route: makeRoute(deps, recipients, new Set<ChannelName>(['in_app', ...providers.keys()])),
+    handOver: (routed) => {
+      handOver(deps, worker, routed);
+    },
+  };
+  return {
+    acceptor: acceptorOn(deps, path),
+    wake: () => {
+      alarm.ring();
+      worker.wake();
+    },
+    runRouter: (stop) => routerOn(deps, path, stop),
+    runWorker: worker.run,
+    close: async () => {
+      await Promise.all([...providers.values()].map((provider) => provider.close()));
+    },
+  };
+}
+
+function makeRoute({ config, clock }: StageDeps, recipients: Path['recipients'], available: ReadonlySet<ChannelName>): Path['route'] {
+  const leaseMs = config['delivery.lease'];
+  const deps = {
+    recipients,
+    audience: audienceChunk,
+    insertNotifications,
+    insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
+      insertDeliveries(tx, rows, { token, leaseMs }),
+    leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
+    available,
+    newToken: randomUUID,
+    now: clock.now,
+  };
+  return (tx, events, reserve) => route(deps, tx, events, reserve);
+}
+
+function handOver(
+  { publish, hints, metrics }: StageDeps,
+  worker: Worker,
+  { jobs, leaseEndsAtMs, changes, waiting, decisions }: Routed,
+): void {
+  worker.take(jobs, leaseEndsAtMs);
+  publish(changes);
+  if (waiting > 0) {
+    worker.wake();
+    hints.work();
+  }
+  for (const { channel, reason, count } of decisions) metrics.decided(channel, reason, count);
+}
+
+function acceptorOn({ config, database, clock, hints, metrics, log }: StageDeps, path: Path): Acceptor {
+  return makeAcceptor<Routed>({
+    inTransaction: database.transaction,
+    claimKeys,
+    recallKey: async (tenantId, key) => (await recallKeys(database.engine, [{ ...key, tenantId }]))[0],
+    storeAnswer,
+    insertEvents,
+    mentionUsers: async (tx, events) => {
+      await path.recipients(tx, events.flatMap(namedUsers));
+    },
+    routeNow: config.roles.includes('router') ? path.route : null,
+    places: path.places,
+    handOver: path.handOver,
+    queued: (events) => {
+      const nowMs = clock.now().getTime();
+      for (const event of events) path.alarm.ringIn(event.dueAt.getTime() - nowMs);
+      hints.work();
+    },
+    counted: (fresh, repeats) => {
+      metrics.eventsAccepted(fresh);
+      metrics.eventsDuplicate(repeats);
+    },
+    isUnavailable,
+    isLockTimeout,
+    keyTtlMs: config['idempotency.ttl'],
+    monotonicMs: clock.monotonicMs,
+    log,
+  });
+}
+
+function routerOn({ database, clock, metrics, log }: StageDeps, path: Path, stop: AbortSignal): Promise<void> {
+  const deps = {
+    inTransaction: database.transaction,
+    claimEvents,
+    claimEvent,
+    dueEventIds,
+    route: path.route,
+    recordProgress,
+    postpone: postponeEvent,
+    places: path.places,
+    handOver: path.handOver,
+    nextDueMs: () => nextEventDueMs(database.engine),
+    alarm: path.alarm,
+    scheduledLate: (event: CarillonEvent) => {
+      metrics.scheduledLate((clock.now().getTime() - event.dueAt.getTime()) / 1_000);
+    },
+    isUnavailable,
+    log,
+  };
+  return runRouter(deps, stop);
+}
+
+function namedUsers({ tenantId, request: { to } }: CarillonEvent): { tenantId: string; userId: string }[] {
+  return to.flatMap((rule) =>
+    typeof rule === 'string' ? [{ tenantId, userId: rule }] : 'user_id' in rule ? [{ tenantId, userId: rule.user_id }] : [],
+  );
+}

@@ -1,0 +1,129 @@
+import { describe, expect, test } from 'vitest';
+import type { ChannelName } from '../domain/channel.ts';
+import type { CarillonEvent, EventRequest } from '../domain/event.ts';
+import { NO_PREFERENCES, type Preferences, type Recipient } from '../domain/user.ts';
+import { decide, type Addressee } from './decide.ts';
+
+const EVERYTHING: ReadonlySet<ChannelName> = new Set(['in_app', 'email', 'webhook']);
+const AT = new Date('2026-01-02T03:04:05Z');
+
+const event = (request: Partial<EventRequest> = {}): CarillonEvent => ({
+  id: '019b7d0a-0000-7000-8000-000000000000',
+  tenantId: 'acme',
+  type: 'disk.full',
+  severity: 'medium',
+  tags: [],
+  acceptedAt: AT,
+  dueAt: AT,
+  scheduledFor: null,
+  expiresAt: null,
+  correlationId: null,
+  traceparent: null,
+  cursor: null,
+  request: { to: ['ada'], data: {}, ...request },
+});
+const user = (more: Partial<Recipient> = {}): Recipient => ({
+  id: 'ada',
+  email: 'ada@example.org',
+  webhookUrl: 'https://example.org/ada',
+  active: true,
+  preferences: NO_PREFERENCES,
+  suppressed: {},
+  ...more,
+});
+const off = (...channels: ChannelName[]): Preferences => ({
+  channels: Object.fromEntries(channels.map((name) => [name, { enabled: false }])),
+});
+
+/** `channel address` for what is sent, `channel: reason` for what is not. */
+function decided(request: Partial<EventRequest>, addressee: Partial<Addressee> = {}, available = EVERYTHING): string[] {
+  const whole: Addressee = { userId: 'ada', user: user(), inline: undefined, ...addressee };
+  return decide(event(request), whole, available).map((one) =>
+    one.kind === 'skip' ? `${one.channel}: ${one.reason}` : `${one.channel} ${one.address ?? '-'}`,
+  );
+}
+
+const inline = { user_id: 'ada', email: 'inline@example.org', webhook_url: 'https://example.org/inline' };
+const everyChannel: EventRequest['channels'] = ['in_app', 'email', 'webhook'];
+
+describe('channels that are considered', () => {
+  test('without a word of the request: the inbox, and what has an inline address', () => {
+    expect(decided({})).toEqual(['in_app -']);
+    expect(decided({}, { inline: { user_id: 'ada', email: 'inline@example.org' } })).toEqual(['in_app -', 'email inline@example.org']);
+    expect(decided({}, { inline })).toEqual(['in_app -', 'email inline@example.org', 'webhook https://example.org/inline']);
+  });
+
+  test('those that the request names, and no others', () => {
+    expect(decided({ channels: ['webhook'] }, { inline: { user_id: 'ada', email: 'inline@example.org' } })).toEqual([
+      'webhook https://example.org/ada',
+    ]);
+    expect(decided({ channels: everyChannel })).toEqual(['in_app -', 'email ada@example.org', 'webhook https://example.org/ada']);
+  });
+});
+
+test('inline addresses come before stored ones', () => {
+  expect(decided({ channels: ['email', 'webhook'] }, { inline })).toEqual([
+    'email inline@example.org',
+    'webhook https://example.org/inline',
+  ]);
+});
+
+describe('nobody is told', () => {
+  test.each<[string, Partial<EventRequest>]>([
+    ['plainly', {}],
+    ['critically', { critical: true, channels: everyChannel }],
+  ])('who is unknown or not active, %s', (_, request) => {
+    expect(decided(request, { user: undefined, inline })).toEqual(['*: user_unknown']);
+    expect(decided(request, { user: user({ active: false }), inline })).toEqual(['*: user_inactive']);
+  });
+});
+
+describe('each channel for itself', () => {
+  const gone = { email: 'ada@example.org', webhook: 'https://example.org/ada' };
+  test.each<[string, Partial<EventRequest>, Partial<Addressee>, string[]]>([
+    ['opted out', {}, { user: user({ preferences: off('email') }) }, ['in_app -', 'email: opted_out', 'webhook https://example.org/ada']],
+    [
+      'opted out of everything, also inline',
+      {},
+      { user: user({ preferences: off('in_app', 'email', 'webhook') }), inline },
+      ['in_app: opted_out', 'email: opted_out', 'webhook: opted_out'],
+    ],
+    [
+      'critical overrides',
+      { critical: true },
+      { user: user({ preferences: off('in_app', 'email', 'webhook') }) },
+      ['in_app -', 'email ada@example.org', 'webhook https://example.org/ada'],
+    ],
+    ['no address', {}, { user: user({ email: null, webhookUrl: null }) }, ['in_app -', 'email: no_address', 'webhook: no_address']],
+    ['suppressed', {}, { user: user({ suppressed: gone }) }, ['in_app -', 'email: suppressed', 'webhook: suppressed']],
+    [
+      'critical never overrides that',
+      { critical: true },
+      { user: user({ suppressed: gone }) },
+      ['in_app -', 'email: suppressed', 'webhook: suppressed'],
+    ],
+    [
+      'another address is not suppressed',
+      {},
+      { user: user({ suppressed: gone }), inline },
+      ['in_app -', 'email inline@example.org', 'webhook https://example.org/inline'],
+    ],
+    [
+      'nor is the same one on another channel',
+      {},
+      { user: user({ suppressed: { webhook: 'ada@example.org' } }) },
+      ['in_app -', 'email ada@example.org', 'webhook https://example.org/ada'],
+    ],
+  ])('%s', (_, request, addressee, want) => {
+    expect(decided({ channels: everyChannel, ...request }, addressee)).toEqual(want);
+  });
+
+  test('a channel that is not set up is skipped, with and without an address; an opt-out says more', () => {
+    const inbox = new Set<ChannelName>(['in_app']);
+    expect(decided({ channels: everyChannel }, { user: user({ webhookUrl: null, preferences: off('email') }) }, inbox)).toEqual([
+      'in_app -',
+      'email: opted_out',
+      'webhook: channel_disabled',
+    ]);
+  });
+});

@@ -1,0 +1,226 @@
+/**
+ * Routing: events become notifications and deliveries, with one recorded decision per recipient and channel.
+ * The same function runs inside the accepting transaction and, later, for events claimed from the queue.
+ */
+import type { ChannelName } from '../domain/channel.ts';
+import { laneOf, type DeliveryJob, type NewDelivery } from '../domain/delivery.ts';
+import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
+import type { InboxChange, NewNotification } from '../domain/notification.ts';
+import type { Recipient } from '../domain/user.ts';
+import { derivedId } from '../lib/id.ts';
+import { decide, type Addressee, type Decision } from './decide.ts';
+import { addressed, type Audience } from './recipients.ts';
+
+/** Users of an audience that are routed in one transaction. */
+export const CHUNK = 1_000;
+
+export interface RouterDeps {
+  /** Loads the users named here, and makes those that do not exist yet where the installation wants that. */
+  readonly recipients: (tx: Tx, keys: readonly { tenantId: string; userId: string }[]) => Promise<ReadonlyMap<string, Recipient>>;
+  readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
+  readonly insertNotifications: (tx: Tx, rows: readonly NewNotification[]) => Promise<InboxChange[]>;
+  readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
+  /** On the monotonic clock, of a lease that begins now. */
+  readonly leaseEndsAtMs: () => number;
+  readonly available: ReadonlySet<ChannelName>;
+  readonly newToken: () => string;
+  readonly now: () => Date;
+}
+
+export interface AudienceQuery extends Audience {
+  readonly tenantId: string;
+  readonly named: readonly string[];
+  readonly after: string | null;
+  readonly limit: number;
+}
+
+/** What came of a batch. It counts only once the transaction has committed. */
+export interface Routed {
+  readonly progress: readonly { readonly id: string; readonly state: 'routed' | 'expired' | 'accepted'; readonly cursor: string | null }[];
+  /** Already leased to this process. */
+  readonly jobs: readonly DeliveryJob[];
+  readonly leaseEndsAtMs: number;
+  readonly changes: readonly InboxChange[];
+  /** Deliveries that wait in the queue. */
+  readonly waiting: number;
+  /** How often each channel and reason was decided. */
+  readonly decisions: readonly { readonly channel: string; readonly reason: string; readonly count: number }[];
+}
+
+const recipientKey = (tenantId: string, userId: string): string => `${tenantId}\0${userId}`;
+
+/** Takes a place at this process's worker for one more delivery in that lane; false when there is no room. */
+export type Reserve = (lane: string) => boolean;
+
+interface Plan {
+  readonly token: string;
+  readonly reserve: Reserve;
+  readonly notifications: NewNotification[];
+  readonly deliveries: NewDelivery[];
+  readonly jobs: DeliveryJob[];
+}
+
+/** Decides and writes. Throws what the database throws: the caller's transaction is then lost as a whole, and gives the places back. */
+export async function route(deps: RouterDeps, tx: Tx, events: readonly CarillonEvent[], reserve: Reserve): Promise<Routed> {
+  const parts = events.map((event) => ({ event, ...addressed(event.request.to) }));
+  const keys = parts
+    .filter(({ audience }) => !audience)
+    .flatMap(({ event, named }) => [...named.keys()].map((userId) => ({ tenantId: event.tenantId, userId })));
+  const users = keys.length > 0 ? await deps.recipients(tx, keys) : new Map<string, Recipient>();
+
+  const plan: Plan = { token: deps.newToken(), reserve, notifications: [], deliveries: [], jobs: [] };
+  const progress: Routed['progress'][number][] = [];
+  for (const { event, named, audience } of parts) {
+    if (event.expiresAt !== null && event.expiresAt <= deps.now()) {
+      progress.push({ id: event.id, state: 'expired', cursor: event.cursor });
+      continue;
+    }
+    if (audience) {
+      progress.push(await routeChunk(deps, { tx, plan, event, named, audience }));
+      continue;
+    }
+    for (const [userId, inline] of named)
+      planFor(deps, plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
+    progress.push({ id: event.id, state: 'routed', cursor: null });
+  }
+  const leaseEndsAtMs = deps.leaseEndsAtMs();
+  const [changes] = await Promise.all([
+    deps.insertNotifications(tx, plan.notifications),
+    deps.insertDeliveries(tx, plan.deliveries, plan.token),
+  ]);
+  return {
+    progress,
+    jobs: plan.jobs,
+    leaseEndsAtMs,
+    changes,
+    waiting: plan.deliveries.filter((row) => row.state === 'pending').length,
+    decisions: tally(plan.deliveries),
+  };
+}
+
+function tally(rows: readonly NewDelivery[]): Routed['decisions'] {
+  const counts = new Map<string, { channel: string; reason: string; count: number }>();
+  for (const { channel, reason } of rows) {
+    const name = `${channel} ${reason}`;
+    const known = counts.get(name);
+    if (known) known.count++;
+    else counts.set(name, { channel, reason, count: 1 });
+  }
+  return [...counts.values()];
+}
+
+interface ChunkInput {
+  readonly tx: Tx;
+  readonly plan: Plan;
+  readonly event: CarillonEvent;
+  readonly named: ReadonlyMap<string, InlineUser | undefined>;
+  readonly audience: Audience;
+}
+
+/** The next users of a large audience, in the order of their ids. The cursor moves in the transaction that tells them. */
+async function routeChunk(deps: RouterDeps, { tx, plan, event, named, audience }: ChunkInput): Promise<Routed['progress'][number]> {
+  const { id, tenantId, cursor } = event;
+  const ids = [...named.keys()];
+  if (cursor === null && ids.length > 0) {
+    const keys = ids.map((userId) => ({ tenantId, userId }));
+    await deps.recipients(tx, keys);
+  }
+  const users = await deps.audience(tx, { ...audience, tenantId, named: ids, after: cursor, limit: CHUNK });
+  for (const user of users) planFor(deps, plan, event, { userId: user.id, user, inline: named.get(user.id) });
+
+  const upTo = users.length < CHUNK ? null : (users.at(-1)?.id ?? null);
+  const found = new Set(users.map((user) => user.id));
+  const unknown = ids.filter((userId) => !found.has(userId) && isBetween(userId, cursor, upTo));
+  for (const userId of unknown) planFor(deps, plan, event, { userId, user: undefined, inline: undefined });
+  return { id, state: upTo === null ? 'routed' : 'accepted', cursor: upTo };
+}
+
+/** Above `after` and not above `upTo`; null: no bound. As the database compares ids, by bytes. */
+function isBetween(id: string, after: string | null, upTo: string | null): boolean {
+  return (after === null || byBytes(id, after) > 0) && (upTo === null || byBytes(id, upTo) <= 0);
+}
+
+function byBytes(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+}
+
+function planFor(deps: RouterDeps, plan: Plan, event: CarillonEvent, addressee: Addressee): void {
+  const decisions = decide(event, addressee, deps.available);
+  const dropped = decisions.some((decision) => decision.channel === '*');
+  const inApp = decisions.some((decision) => decision.kind === 'deliver' && decision.channel === 'in_app');
+  const notification = dropped ? undefined : notificationFor(event, addressee.userId, { inApp });
+  if (notification) plan.notifications.push(notification);
+  for (const decision of decisions) plan.deliveries.push(deliveryFor(plan, { event, userId: addressee.userId, notification }, decision));
+}
+
+function notificationFor(event: CarillonEvent, userId: string, { inApp }: { inApp: boolean }): NewNotification {
+  const { request, type } = event;
+  return {
+    id: derivedId(event.dueAt, event.id, userId),
+    tenantId: event.tenantId,
+    eventId: event.id,
+    userId,
+    type,
+    subject: request.subject ?? (request.body === undefined ? `Notification: ${type}` : ''),
+    body: request.body ?? (request.subject === undefined ? `Event: ${type}` : ''),
+    actionUrl: request.action_url ?? null,
+    severity: event.severity,
+    tags: event.tags,
+    metadata: request.metadata ?? {},
+    createdAt: event.dueAt,
+    inApp,
+  };
+}
+
+interface Target {
+  readonly event: CarillonEvent;
+  readonly userId: string;
+  readonly notification: NewNotification | undefined;
+}
+
+function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDelivery {
+  const { event, notification } = target;
+  const base = baseOf(target, decision);
+  if (decision.kind === 'skip') return { ...base, lane: null, state: 'skipped', reason: decision.reason };
+  const { channel, address } = decision;
+  if (channel === 'in_app' || address === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
+
+  const lane = laneOf(event.tenantId, channel, address);
+  if (!plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
+  plan.jobs.push(jobFor(event, notification, { ...base, channel, address, lane, notificationId: notification.id, token: plan.token }));
+  return { ...base, lane, state: 'sending', reason: 'sending' };
+}
+
+function baseOf({ event, userId, notification }: Target, decision: Decision): Omit<NewDelivery, 'lane' | 'state' | 'reason'> {
+  const { channel } = decision;
+  const { critical, max_retries: maxRetries } = event.request;
+  const address = decision.kind === 'deliver' ? decision.address : null;
+  return {
+    id: derivedId(event.dueAt, event.id, userId, channel, address ?? ''),
+    tenantId: event.tenantId,
+    eventId: event.id,
+    notificationId: notification?.id ?? null,
+    userId,
+    channel,
+    address,
+    critical: critical ?? false,
+    expiresAt: event.expiresAt,
+    createdAt: event.dueAt,
+    maxAttempts: maxRetries === undefined ? null : maxRetries + 1,
+  };
+}
+
+type JobFields = Omit<DeliveryJob, 'attempt' | 'event' | 'content' | 'recipient' | 'cancelled'>;
+
+/** Its decision is made in the transaction that leases it: the gate has nothing to add. */
+function jobFor(event: CarillonEvent, notification: NewNotification, fields: JobFields): DeliveryJob {
+  const { type, acceptedAt, request } = event;
+  return {
+    ...fields,
+    attempt: 1,
+    event: { type, acceptedAt, data: request.data },
+    content: notification,
+    recipient: null,
+    cancelled: false,
+  };
+}

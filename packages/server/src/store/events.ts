@@ -1,0 +1,147 @@
+/** Events: written when accepted, claimed when due, marked when routed. */
+import { EVENT_STATES, SEVERITIES, type CarillonEvent, type EventRequest, type EventState, type Tx } from '../domain/event.ts';
+import { nameOf } from '../domain/delivery.ts';
+import { bareArray, bounds, textArray } from './arrays.ts';
+import { within, type Queryable } from './database.ts';
+
+export interface EventRow {
+  readonly event: CarillonEvent;
+  /** `event.request` as JSON text: made once, also to measure it. */
+  readonly requestJson: string;
+  /** `routed`: its notifications are written in the same transaction. */
+  readonly state: Extract<EventState, 'accepted' | 'scheduled' | 'routed' | 'expired'>;
+}
+
+export async function insertEvents(tx: Tx, rows: readonly EventRow[]): Promise<void> {
+  const done = (row: EventRow) => row.state === 'routed' || row.state === 'expired';
+  await within(tx).query({
+    name: 'events-insert',
+    text: `insert into carillon.events (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, routed_at, correlation_id, traceparent, request)
+           select id, tenant_id, type, status, severity, tags::text[], accepted_at, due_at, scheduled_for, expires_at, case when status = ${EVENT_STATES.routed} then carillon.now() end, correlation_id, traceparent, request::json
+             from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[])
+               as given (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, correlation_id, traceparent, request)`,
+    values: [
+      bareArray(rows.map(({ event }) => event.id)),
+      textArray(rows.map(({ event }) => event.tenantId)),
+      textArray(rows.map(({ event }) => event.type)),
+      bareArray(rows.map(({ state }) => EVENT_STATES[state])),
+      bareArray(rows.map(({ event }) => SEVERITIES[event.severity])),
+      textArray(rows.map(({ event }) => textArray(event.tags))),
+      bareArray(rows.map(({ event }) => event.acceptedAt.toISOString())),
+      bareArray(rows.map((row) => (done(row) ? null : row.event.dueAt.toISOString()))),
+      bareArray(rows.map(({ event }) => event.scheduledFor?.toISOString() ?? null)),
+      bareArray(rows.map(({ event }) => event.expiresAt?.toISOString() ?? null)),
+      textArray(rows.map(({ event }) => event.correlationId)),
+      textArray(rows.map(({ event }) => event.traceparent)),
+      textArray(rows.map(({ requestJson }) => requestJson)),
+    ],
+  });
+}
+
+interface ClaimedRow {
+  id: string;
+  tenant_id: string;
+  type: string;
+  severity: number;
+  tags: string[];
+  accepted_at: Date;
+  scheduled_for: Date | null;
+  expires_at: Date | null;
+  correlation_id: string | null;
+  traceparent: string | null;
+  request: EventRequest;
+  cursor: string | null;
+}
+
+const COLUMNS = 'id, tenant_id, type, severity, tags, accepted_at, scheduled_for, expires_at, correlation_id, traceparent, request, cursor';
+
+/** Locks due events, oldest first, until the end of the transaction. Routers never wait for one another. */
+export async function claimEvents(tx: Tx, limit: number): Promise<CarillonEvent[]> {
+  const { rows } = await within(tx).query<ClaimedRow>({
+    name: 'events-claim',
+    text: `select ${COLUMNS} from carillon.events where due_at <= carillon.now() order by due_at limit $1 for update skip locked`,
+    values: [limit],
+  });
+  return rows.map(toEvent);
+}
+
+/** Locks this one event when it is still due; null when it is not, or somebody else has it. */
+export async function claimEvent(tx: Tx, id: string): Promise<CarillonEvent | null> {
+  const { rows } = await within(tx).query<ClaimedRow>({
+    name: 'events-claim-one',
+    text: `select ${COLUMNS} from carillon.events where id = $1 and due_at <= carillon.now() for update skip locked`,
+    values: [id],
+  });
+  return rows[0] ? toEvent(rows[0]) : null;
+}
+
+function toEvent(row: ClaimedRow): CarillonEvent {
+  return {
+    id: row.id,
+    tenantId: row.tenant_id,
+    type: row.type,
+    severity: nameOf(SEVERITIES, row.severity),
+    tags: row.tags,
+    acceptedAt: row.accepted_at,
+    dueAt: row.scheduled_for ?? row.accepted_at,
+    scheduledFor: row.scheduled_for,
+    expiresAt: row.expires_at,
+    correlationId: row.correlation_id,
+    traceparent: row.traceparent,
+    request: row.request,
+    cursor: row.cursor,
+  };
+}
+
+/** Where routing of an event stands after this transaction. */
+export interface EventProgress {
+  readonly id: string;
+  readonly state: 'routed' | 'expired' | 'accepted';
+  /** `accepted`: a chunk of a large audience is done up to here, and the rest is due. */
+  readonly cursor: string | null;
+}
+
+export async function recordProgress(tx: Tx, progress: readonly EventProgress[]): Promise<void> {
+  const ids = progress.map(({ id }) => id);
+  await within(tx).query({
+    name: 'events-progress',
+    text: `update carillon.events e
+              set status = g.status, cursor = g.cursor,
+                  due_at = case when g.status = ${EVENT_STATES.accepted} then carillon.now() end, -- behind what else is due
+                  routed_at = case when g.status = ${EVENT_STATES.routed} then carillon.now() end
+             from unnest($1::uuid[], $2::smallint[], $3::text[]) as g (id, status, cursor)
+            where e.id = any($1) and e.id between $4 and $5 and e.id = g.id`,
+    values: [ids, progress.map(({ state }) => EVENT_STATES[state]), progress.map(({ cursor }) => cursor), ...bounds(ids)],
+  });
+}
+
+/** An event whose routing threw waits apart from its neighbours: 1 s, doubled each time, up to an hour. */
+export async function postponeEvent(tx: Tx, id: string): Promise<void> {
+  await within(tx).query({
+    name: 'events-postpone',
+    text: `update carillon.events
+              set failures = failures + 1, due_at = carillon.now() + least(make_interval(secs => power(2, least(failures, 12))), interval '1 hour')
+            where id = $1 and due_at is not null`,
+    values: [id],
+  });
+}
+
+/** Ids of due events, unlocked: for routing them one at a time after a batch threw. */
+export async function dueEventIds(tx: Tx, limit: number): Promise<string[]> {
+  const { rows } = await within(tx).query<{ id: string }>({
+    name: 'events-due-ids',
+    text: 'select id from carillon.events where due_at <= carillon.now() order by due_at limit $1',
+    values: [limit],
+  });
+  return rows.map((row) => row.id);
+}
+
+/** When the next event is due, or null. Milliseconds from the database's now, 0 when it is due already. */
+export async function nextEventDueMs(db: Queryable): Promise<number | null> {
+  const { rows } = await db.query<{ ms: number }>({
+    name: 'events-next-due',
+    text: `select greatest(0, extract(epoch from due_at - carillon.now()) * 1000)::float8 as ms from carillon.events where due_at is not null order by due_at limit 1`,
+    values: [],
+  });
+  return rows[0]?.ms ?? null;
+}

@@ -1,0 +1,87 @@
+/** First answers by key. A key's row commits with the effect it stands for. */
+import type { KeyClaim, KnownKey, Tx } from '../domain/event.ts';
+import { bareArray, textArray } from './arrays.ts';
+import { within, type Queryable } from './database.ts';
+
+/**
+ * Inserts the keys, or overwrites expired ones, and returns those that were known already. Waits while another
+ * transaction holds a key: a lock timeout (55P03) means that the first request is still running.
+ * No key may stand twice among the claims.
+ */
+export async function claimKeys(tx: Tx, claims: readonly KeyClaim[]): Promise<KnownKey[]> {
+  if (claims.length === 0) return [];
+  const { rows } = await within(tx).query<{ tenant_id: string; route: string; key: string }>({
+    name: 'idempotency-claim',
+    // Sorted, so that two transactions with the same keys wait for each other instead of deadlocking.
+    text: `insert into carillon.idempotency_keys as k (tenant_id, route, key, request_hash, answer, created_at, expires_at)
+           select tenant_id, route, key, hash, answer::json, carillon.now(), carillon.now() + make_interval(secs => ttl_ms / 1000)
+             from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::float8[]) as given (tenant_id, route, key, hash, answer, ttl_ms)
+            order by tenant_id collate "C", route, key collate "C"
+               on conflict (tenant_id, route, key) do update
+              set request_hash = excluded.request_hash, answer = excluded.answer, created_at = excluded.created_at, expires_at = excluded.expires_at
+            where k.expires_at <= carillon.now()
+        returning tenant_id, route, key`,
+    values: [
+      textArray(claims.map((claim) => claim.tenantId)),
+      textArray(claims.map((claim) => claim.route)),
+      textArray(claims.map((claim) => claim.key)),
+      textArray(claims.map((claim) => bytea(claim.hash))),
+      textArray(claims.map((claim) => JSON.stringify(claim.answer))),
+      bareArray(claims.map((claim) => claim.ttlMs)),
+    ],
+  });
+  if (rows.length === claims.length) return [];
+  const fresh = new Set(rows.map((row) => `${row.tenant_id}\0${row.route}\0${row.key}`));
+  return recallKeys(
+    within(tx),
+    claims.filter((claim) => !fresh.has(`${claim.tenantId}\0${claim.route}\0${claim.key}`)),
+  );
+}
+
+function bytea(bytes: Uint8Array): string {
+  return `\\x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')}`;
+}
+
+/** Keys that are known and not expired, with their first answers. */
+export async function recallKeys(db: Queryable, keys: readonly Pick<KeyClaim, 'tenantId' | 'route' | 'key'>[]): Promise<KnownKey[]> {
+  const { rows } = await db.query<KnownKey>({
+    name: 'idempotency-recall',
+    // `offset 0`: one look by key for each. A join planned while there were few keys would read them all.
+    text: `select k.tenant_id as "tenantId", k.route, k.key, k.request_hash as hash, k.answer
+             from unnest($1::text[], $2::text[], $3::text[]) as given (tenant_id, route, key)
+            cross join lateral (
+                  select * from carillon.idempotency_keys k
+                   where k.tenant_id = given.tenant_id and k.route = given.route and k.key = given.key offset 0) as k
+            where k.expires_at > carillon.now()`,
+    values: [keys.map((key) => key.tenantId), keys.map((key) => key.route), keys.map((key) => key.key)],
+  });
+  return rows;
+}
+
+/** Replaces the answer of a key that this transaction has just claimed. */
+export async function storeAnswer(
+  tx: Tx,
+  { tenantId, route, key, answer }: Pick<KeyClaim, 'tenantId' | 'route' | 'key' | 'answer'>,
+): Promise<void> {
+  await within(tx).query({
+    name: 'idempotency-answer',
+    text: 'update carillon.idempotency_keys set answer = $4::json where tenant_id = $1 and route = $2 and key = $3',
+    values: [tenantId, route, key, JSON.stringify(answer)],
+  });
+}
+
+/** Deletes up to `limit` expired keys; returns how many. */
+export async function sweepKeys(db: Queryable, limit: number): Promise<number> {
+  const { rowCount } = await db.query({
+    name: 'idempotency-sweep',
+    // By place, which stands still while the rows are locked, and within their times: else a plan made on a small table reads the whole one.
+    text: `with expired as materialized (
+             select ctid, expires_at from carillon.idempotency_keys
+              where expires_at <= carillon.now() order by expires_at limit $1 for update skip locked
+           )
+           delete from carillon.idempotency_keys
+            where ctid = any (array(select ctid from expired)) and expires_at between '-infinity' and (select max(expires_at) from expired)`,
+    values: [limit],
+  });
+  return rowCount;
+}

@@ -1,0 +1,104 @@
+/** The users that routing needs, in a few set-based statements. */
+import { NO_PREFERENCES, type Preferences, type Recipient } from '../domain/user.ts';
+import type { Tx } from '../domain/event.ts';
+import { textArray } from './arrays.ts';
+import { within } from './database.ts';
+
+export interface UserKey {
+  readonly tenantId: string;
+  readonly userId: string;
+}
+
+export interface RecipientRow extends Recipient {
+  readonly tenantId: string;
+}
+
+interface Row {
+  tenant_id: string;
+  id: string;
+  email: string | null;
+  webhook_url: string | null;
+  active: boolean;
+  preferences: Partial<Preferences>;
+  suppressed: Recipient['suppressed'];
+}
+
+const COLUMNS = 'u.tenant_id, u.id, u.email, u.webhook_url, u.active, u.preferences, u.suppressed';
+
+export async function loadRecipients(tx: Tx, keys: readonly UserKey[]): Promise<RecipientRow[]> {
+  const { rows } = await within(tx).query<Row>({
+    name: 'recipients-load',
+    // `offset 0`: one look by key for each. A join planned while there were few users would read them all.
+    text: `select u.* from unnest($1::text[], $2::text[]) as k (tenant_id, id)
+            cross join lateral (select ${COLUMNS} from carillon.users u where u.tenant_id = k.tenant_id and u.id = k.id offset 0) as u`,
+    values: [textArray(keys.map((key) => key.tenantId)), textArray(keys.map((key) => key.userId))],
+  });
+  return rows.map(toRecipient);
+}
+
+/** Loads them, and with `create` makes those that do not exist yet. By `tenant\0user`. */
+export async function recipientsFor(tx: Tx, keys: readonly UserKey[], { create }: { create: boolean }): Promise<Map<string, RecipientRow>> {
+  const found = new Map<string, RecipientRow>();
+  const add = (rows: readonly RecipientRow[]) => {
+    for (const row of rows) found.set(`${row.tenantId}\0${row.id}`, row);
+  };
+  const missing = () => distinct(keys).filter((key) => !found.has(`${key.tenantId}\0${key.userId}`));
+  add(await loadRecipients(tx, distinct(keys)));
+  if (!create || missing().length === 0) return found;
+  add(await insertMentioned(tx, missing()));
+  if (missing().length > 0) add(await loadRecipients(tx, missing())); // made by somebody else meanwhile
+  return found;
+}
+
+function distinct(keys: readonly UserKey[]): UserKey[] {
+  return [...new Map(keys.map((key) => [`${key.tenantId}\0${key.userId}`, key])).values()];
+}
+
+/** Users not seen before, by id only. Returns those that were inserted: the others exist, or were made by somebody else meanwhile. */
+export async function insertMentioned(tx: Tx, keys: readonly UserKey[]): Promise<RecipientRow[]> {
+  const { rows } = await within(tx).query<Row>({
+    name: 'recipients-insert',
+    text: `insert into carillon.users as u (tenant_id, id)
+           select tenant_id, id from unnest($1::text[], $2::text[]) as k (tenant_id, id) order by tenant_id collate "C", id collate "C"
+               on conflict (tenant_id, id) do nothing
+        returning ${COLUMNS}`,
+    values: [textArray(keys.map((key) => key.tenantId)), textArray(keys.map((key) => key.userId))],
+  });
+  return rows.map(toRecipient);
+}
+
+export interface AudienceQuery {
+  readonly tenantId: string;
+  readonly named: readonly string[];
+  readonly roles: readonly string[];
+  readonly all: boolean;
+  readonly activeWithinMs: number | null;
+  /** Exclusive: the last user of the chunk before. */
+  readonly after: string | null;
+  readonly limit: number;
+}
+
+/** The next users of an audience, by id. Fewer than `limit`: that was the last chunk. */
+export async function audienceChunk(tx: Tx, query: AudienceQuery): Promise<RecipientRow[]> {
+  const { rows } = await within(tx).query<Row>({
+    name: 'recipients-audience',
+    text: `select ${COLUMNS} from carillon.users u
+            where u.tenant_id = $1 and u.id > coalesce($2, '') collate "C"
+              and ($3 or u.id = any($4) or u.roles && $5::text[] or u.last_active_at >= carillon.now() - make_interval(secs => $6::float8 / 1000))
+            order by u.id limit $7`,
+    values: [query.tenantId, query.after, query.all, query.named, query.roles, query.activeWithinMs, query.limit],
+  });
+  return rows.map(toRecipient);
+}
+
+function toRecipient(row: Row): RecipientRow {
+  return {
+    tenantId: row.tenant_id,
+    id: row.id,
+    email: row.email,
+    webhookUrl: row.webhook_url,
+    active: row.active,
+    preferences: { ...NO_PREFERENCES, ...row.preferences },
+    suppressed: row.suppressed,
+  };
+}

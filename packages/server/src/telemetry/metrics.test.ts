@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest';
+import { makeMetrics, METRICS } from './metrics.ts';
+
+test('every metric of the table is exposed under its name, and nothing else', async () => {
+  const metrics = makeMetrics();
+  const text = await metrics.text();
+  const exposed = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => [name, kind]);
+  expect(exposed.sort()).toEqual(
+    Object.entries(METRICS)
+      .map(([name, { kind }]) => [name, kind])
+      .sort(),
+  );
+});
+
+test('counts carry their labels', async () => {
+  const metrics = makeMetrics();
+  metrics.eventsAccepted(3);
+  metrics.attempted({ channel: 'webhook', provider: 'webhook.http', outcome: 'accepted' });
+  metrics.attempted({ channel: 'webhook', provider: 'webhook.http', outcome: 'accepted' });
+  metrics.decided('email', 'opted_out', 2);
+  metrics.deliveredAfter('webhook', 0.02);
+  metrics.scheduledLate(-1); // clocks differ by a little; a histogram has no room for it
+  metrics.requested({ route: '/v1/events', method: 'POST', status: 202, seconds: 0.001 });
+  const text = await metrics.text();
+  for (const line of [
+    'carillon_events_accepted_total 3',
+    'carillon_deliveries_total{channel="webhook",provider="webhook.http",outcome="accepted"} 2',
+    'carillon_decisions_total{channel="email",reason="opted_out"} 2',
+    'carillon_delivery_latency_seconds_sum{channel="webhook"} 0.02',
+    'carillon_schedule_lateness_seconds_bucket{le="0.001"} 1',
+    'carillon_http_request_duration_seconds_count{route="/v1/events",method="POST",status="202"} 1',
+  ])
+    expect(text).toContain(line);
+});
+
+test('no label could hold an id of a tenant or a user', () => {
+  const labels = new Set(Object.values(METRICS).flatMap(({ labels: names }) => [...names]));
+  expect([...labels].sort()).toEqual(['channel', 'method', 'outcome', 'provider', 'reason', 'route', 'status']);
+});

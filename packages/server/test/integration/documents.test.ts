@@ -1,0 +1,29 @@
+/** What the documents say of the repository is true of it. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { expect, test } from 'vitest';
+
+const REPOSITORY = resolve(import.meta.dirname, '../../../..');
+const read = (path: string) => readFileSync(join(REPOSITORY, path), 'utf8');
+const markdownIn = (folder: string) =>
+  readdirSync(join(REPOSITORY, folder), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.md'))
+    .map((path) => join(folder, path));
+const DOCUMENTS = [...readdirSync(REPOSITORY).filter((path) => path.endsWith('.md')), ...markdownIn('docs'), ...markdownIn('bench')];
+
+test.each(DOCUMENTS)('%s links to what is there', (path) => {
+  const targets = [...read(path).matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)].map(([, target]) => target!);
+  expect(targets.filter((target) => !existsSync(join(REPOSITORY, dirname(path), target)))).toEqual([]);
+});
+
+test('the path in ARCHITECTURE has at most nine files, and they are as long as it says', () => {
+  const rows = [...read('ARCHITECTURE.md').matchAll(/^\| \d+ \| `([^`]+)` \| (\d+) \|/gm)].map(
+    ([, file, lines]) => [file!, Number(lines)] as const,
+  );
+  expect(rows.length).toBeGreaterThanOrEqual(8);
+  expect(rows.length).toBeLessThanOrEqual(9);
+  for (const [file, lines] of rows) {
+    const counted = read(join('packages/server/src', file)).split('\n').length - 1;
+    expect(Math.abs(counted - lines), `${file} has ${counted} lines`).toBeLessThanOrEqual(counted * 0.1);
+  }
+});

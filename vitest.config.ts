@@ -1,0 +1,35 @@
+import { defineConfig } from 'vitest/config';
+
+const common = {
+  globalSetup: ['packages/server/test/harness/global-setup.ts'],
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+};
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    // `.ci/run` sums the report, and nothing else knows where it is.
+    reporters: ['default', ['json', { outputFile: 'node_modules/.cache/carillon/test-report.json' }]],
+    projects: [
+      {
+        test: {
+          ...common,
+          name: 'server',
+          include: ['packages/server/src/**/*.test.ts', 'packages/server/test/{unit,integration,conformance}/**/*.test.ts'],
+          // Files share a process and its loaded modules: no module keeps state and nothing is mocked, and it is several times faster.
+          isolate: false,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'chaos',
+          include: ['packages/server/test/chaos/**/*.test.ts'],
+          // Processes are killed here: one file at a time, so that one test's load is not another's latency.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
