@@ -2,8 +2,10 @@ import { defineConfig } from 'vitest/config';
 
 const common = {
   globalSetup: ['packages/server/test/harness/global-setup.ts'],
-  testTimeout: 30_000,
-  hookTimeout: 60_000,
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
+  // A condition is waited for as long as a loaded machine may need; one that holds ends the wait at once.
+  expect: { poll: { timeout: 20_000 } },
 };
 
 export default defineConfig({

@@ -50,7 +50,7 @@ beforeAll(async () => {
     "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'carillon.notifications'::regclass",
   );
   expect(partitions).toHaveLength(30);
-  for (const { name } of partitions) await db.query(`alter table ${name} set (autovacuum_enabled = off)`);
+  for (const { name } of [...partitions, { name: 'carillon.inbox' }]) await db.query(`alter table ${name} set (autovacuum_enabled = off)`);
 
   client = new pg.Client(db.connection);
   await client.connect();

@@ -210,7 +210,7 @@ test('a reader that stops reading is cut, and the others do not notice', async (
 });
 
 test('a slow reader gets everything, in order, once', async () => {
-  const slow = await open('ada', { read: false });
+  const slow = await open('ada', { read: false, after: 0 });
   const body = 'x'.repeat(100_000);
   for (let told = 0; told < 80; told++) await server.tell('ada', 1, { body });
   let text = '';
