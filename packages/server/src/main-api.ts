@@ -13,8 +13,9 @@ import { notificationRoutes } from './api/routes/notifications.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { userRoutes } from './api/routes/users.ts';
 import { makeUserTokens } from './api/user-token.ts';
+import { renderEmail } from './channels/email/render.ts';
+import type { Registry } from './channels/registry.ts';
 import type { Config } from './config.ts';
-import { renderEmail } from './delivery/render.ts';
 import type { ChannelName } from './domain/channel.ts';
 import type { InboxChange } from './domain/notification.ts';
 import type { Clock } from './lib/clock.ts';
@@ -39,6 +40,7 @@ export interface ApiDeps {
   readonly pepper: Uint8Array;
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
+  readonly channels: Registry;
   readonly stages: Stages;
   readonly feed: Feed;
   readonly publish: (changes: readonly InboxChange[]) => void;
@@ -82,7 +84,7 @@ function makeApp(deps: ApiDeps): App {
 
   return buildApp({ auth, log, observe: metrics.requested, logsSuccess: config['log.level'] === 'debug' }, (app) => {
     producerRoutes(app, deps, shared);
-    inboxRoutes(app, { ...shared, ...inboxSettings(deps), tokens, feed: deps.feed });
+    inboxRoutes(app, { ...shared, ...inboxSettings(deps), channelNames: namesOf(deps.channels), tokens, feed: deps.feed });
     apiKeyRoutes(app, { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget });
     operatorRoutes(app, deps);
     app.addHook('onClose', auth.close);
@@ -94,11 +96,11 @@ type Shared = Pick<InboxDeps, 'once' | 'published'> & { readonly database: Datab
 function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const { config, clock, stages, egress } = deps;
   const { accept, recall } = stages.acceptor;
-  const checks = { checkMailbox, checkUrl: (url: string) => verdictOf(egress.refusal(url)) };
+  const checks = { checkMailbox, checkUrl: (url: string) => verdictOf(egress.refusal(url)), channelNames: namesOf(deps.channels) };
   const door = { accept, recall, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
   eventRoutes(app, { ...shared, ...door });
   notificationRoutes(app, { ...shared, ...door });
-  deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(config), wakeWorker: stages.wake });
+  deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look });
 }
 
@@ -141,6 +143,10 @@ function verdictOf(refusal: string | undefined): { ok: true } | { ok: false; rea
 }
 
 /** After a person's retry: one policy more. */
-function attemptsOf(config: Config): Record<ChannelName, number> {
-  return { in_app: 1, email: config['email.retry'].length + 1, webhook: config['webhook.retry'].length + 1 };
+function attemptsOf({ facts }: Registry): Record<ChannelName, number> {
+  return Object.fromEntries([...facts.values()].map(({ name, delaysMs }) => [name, delaysMs.length + 1]));
+}
+
+function namesOf({ facts }: Registry): ChannelName[] {
+  return [...facts.keys()];
 }

@@ -2,11 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import type { Worker } from './delivery/worker.ts';
 import type { CarillonEvent, Tx } from './domain/event.ts';
-import type { ChannelName } from './domain/channel.ts';
 import type { InboxChange } from './domain/notification.ts';
 import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
 import { makeAlarm, type Alarm } from './lib/alarm.ts';
-import { makeDelivery, makeProviders, type DeliveryDeps } from './main-delivery.ts';
+import { makeDelivery, type DeliveryDeps } from './main-delivery.ts';
 import type { Hints } from './realtime/hints.ts';
 import { runRouter } from './router/queue.ts';
 import { route, type Reserve, type Routed } from './router/router.ts';
@@ -29,7 +28,6 @@ export interface Stages {
   /** Each runs until `stop`; attempts in flight then have until `kill`. Never rejects. */
   readonly runRouter: (stop: AbortSignal) => Promise<void>;
   readonly runWorker: (stop: AbortSignal, kill: AbortSignal) => Promise<void>;
-  readonly close: () => Promise<void>;
 }
 
 /** What accepting and routing share. */
@@ -51,8 +49,7 @@ const NO_PLACES = { reserve: () => false, giveBack: () => undefined };
 
 export function makeStages(deps: StageDeps): Stages {
   const { config, clock } = deps;
-  const providers = makeProviders(deps);
-  const worker = makeDelivery(deps, providers);
+  const worker = makeDelivery(deps);
   const alarm = makeAlarm(clock.monotonicMs);
   const recipients: Path['recipients'] = (tx, keys) => recipientsFor(tx, keys, { create: config['users.create'] === 'on_mention' });
   const path: Path = {
@@ -60,7 +57,7 @@ export function makeStages(deps: StageDeps): Stages {
     alarm,
     places: config.roles.includes('delivery') ? worker.places : () => NO_PLACES,
     recipients,
-    route: makeRoute(deps, recipients, new Set<ChannelName>(['in_app', ...providers.keys()])),
+    route: makeRoute(deps, recipients),
     handOver: (routed) => {
       handOver(deps, worker, routed);
     },
@@ -73,13 +70,10 @@ export function makeStages(deps: StageDeps): Stages {
     },
     runRouter: (stop) => routerOn(deps, path, stop),
     runWorker: worker.run,
-    close: async () => {
-      await Promise.all([...providers.values()].map((provider) => provider.close()));
-    },
   };
 }
 
-function makeRoute({ config, clock }: StageDeps, recipients: Path['recipients'], available: ReadonlySet<ChannelName>): Path['route'] {
+function makeRoute({ config, clock, channels }: StageDeps, recipients: Path['recipients']): Path['route'] {
   const leaseMs = config['delivery.lease'];
   const deps = {
     recipients,
@@ -88,7 +82,7 @@ function makeRoute({ config, clock }: StageDeps, recipients: Path['recipients'],
     insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
       insertDeliveries(tx, rows, { token, leaseMs }),
     leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
-    available,
+    channels: channels.facts,
     newToken: randomUUID,
     now: clock.now,
   };

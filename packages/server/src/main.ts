@@ -4,6 +4,7 @@ import type { Config } from './config.ts';
 import type { InboxChange } from './domain/notification.ts';
 import { systemClock } from './lib/clock.ts';
 import { serveApi } from './main-api.ts';
+import { makeChannels } from './main-channels.ts';
 import { makeCore, type Core } from './main-core.ts';
 import { makeStages, type Stages } from './main-stages.ts';
 import { makeFeed, type Feed } from './realtime/feed.ts';
@@ -67,11 +68,14 @@ async function startOn(core: Core): Promise<Running> {
     feed.publish(changes);
     for (const { tenantId, userId } of changes) neighbours.hints.inbox(tenantId, userId);
   };
-  const stages = makeStages({ ...core, publish, hints: neighbours.hints });
+  const channels = makeChannels(core);
+  const stages = makeStages({ ...core, channels, publish, hints: neighbours.hints });
   neighbours.listen(stages, feed);
   const scheduler = makeScheduler(choresOf(core, neighbours.chores), core.log);
   const loops = startLoops(core, { stages, feed, scheduler });
-  const api = config.roles.includes('api') ? await serveApi({ ...core, stages, feed, publish, processIsReady: loops.ready }) : undefined;
+  const api = config.roles.includes('api')
+    ? await serveApi({ ...core, channels, stages, feed, publish, processIsReady: loops.ready })
+    : undefined;
   return {
     url: api?.url,
     bootstrapKey,
@@ -87,7 +91,7 @@ async function startOn(core: Core): Promise<Running> {
         await stages.acceptor.idle();
       });
       await neighbours.leave();
-      await Promise.all([stages.close(), core.egress.close()]);
+      await Promise.all([channels.close(), core.egress.close()]);
       await core.opened.close();
     },
   };

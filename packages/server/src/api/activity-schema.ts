@@ -1,6 +1,6 @@
 /** The shapes of events, notifications and deliveries in answers, and the filters of their lists. */
 import { z } from 'zod';
-import { CHANNELS } from '../domain/channel.ts';
+import { CHANNEL_NAME, NO_CHANNEL } from '../domain/channel.ts';
 import { DELIVERY_STATES, type DeliveryState } from '../domain/delivery.ts';
 import { EVENT_STATES, type EventState } from '../domain/event.ts';
 import { REASONS, type ReasonCode } from '../domain/reason.ts';
@@ -123,7 +123,9 @@ export const Cancelled = z.object({
 
 const word = <T extends string>(names: Readonly<Record<T, unknown>>) => z.enum(Object.keys(names) as T[]);
 const content = { type: callerId.optional(), tag: callerId.optional(), tag_prefix: callerId.optional() };
-const delivery = { channel: z.enum([...CHANNELS, '*']).optional(), reason: word<ReasonCode>(REASONS).optional() };
+/** Any name: rows outlive a channel that was taken out of the configuration. */
+const channel = z.union([z.string().regex(CHANNEL_NAME), z.literal(NO_CHANNEL)]);
+const delivery = { channel: channel.optional(), reason: word<ReasonCode>(REASONS).optional() };
 const eventId = z.string().max(100).optional();
 
 export const EventsQuery = z.strictObject({ ...listQuery, ...createdQuery, ...content, status: word<EventState>(EVENT_STATES).optional() });

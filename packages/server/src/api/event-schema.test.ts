@@ -7,6 +7,7 @@ import { eventSchemas, readTraceparent, toEvent, toItem } from './event-schema.t
 import { invalid } from './validation.ts';
 
 const { event, notification } = eventSchemas({
+  channelNames: ['in_app', 'email', 'webhook'],
   checkMailbox,
   checkUrl: (text) => (URL.canParse(text) ? { ok: true } : { ok: false, reason: 'it is no URL' }),
 });

@@ -1,13 +1,18 @@
 /** What producers send, checked, and as the event that the rest of the program knows. */
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { CHANNELS } from '../domain/channel.ts';
+import type { ChannelName } from '../domain/channel.ts';
 import { CarillonError } from '../domain/error.ts';
 import { INLINE_TYPE, SEVERITIES, type AcceptItem, type CarillonEvent, type EventRequest, type Severity } from '../domain/event.ts';
 import { checkHeaderText } from '../lib/mailbox.ts';
 import { callerId, timestamp } from './schema.ts';
 
 export type Verdict = { readonly ok: true } | { readonly ok: false; readonly reason: string };
+
+/** The channels that a request may name; one that is not set up is skipped and not refused. */
+export interface ChannelChecks {
+  readonly channelNames: readonly ChannelName[];
+}
 
 /** How addresses are checked; what is asked of the network comes later, when sending. */
 export interface AddressChecks {
@@ -113,10 +118,10 @@ export interface EventWire {
   readonly idempotency_key?: string | undefined;
 }
 
-export function eventSchemas(checks: AddressChecks) {
+export function eventSchemas(checks: AddressChecks & ChannelChecks) {
   const common = {
     to: z.array(recipient(checks)).max(MAX_RECIPIENTS).optional(),
-    channels: z.array(z.enum(CHANNELS)).min(1).max(CHANNELS.length).optional(),
+    channels: z.array(z.enum(checks.channelNames)).min(1).max(checks.channelNames.length).optional(),
     severity: z.enum(Object.keys(SEVERITIES) as Severity[]).optional(),
     tags: z.array(tag).max(MAX_TAGS).optional(),
     action_url: actionUrl.optional(),

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { User } from '../domain/user.ts';
 import type { StoredUser } from '../store/users.ts';
-import { mailbox, phone, webhookUrl, type AddressChecks } from './event-schema.ts';
+import { mailbox, phone, webhookUrl, type AddressChecks, type ChannelChecks } from './event-schema.ts';
 import { callerId, timestamp, toWire, wireTime } from './schema.ts';
 
 const MAX_ROLES = 100;
@@ -103,6 +103,9 @@ export function viewUser(user: StoredUser) {
 }
 
 const Switch = z.strictObject({ enabled: z.boolean() });
-export const PreferencesBody = z.strictObject({
-  channels: z.strictObject({ in_app: Switch.optional(), email: Switch.optional(), webhook: Switch.optional() }).default({}),
-});
+
+export function preferencesSchema({ channelNames }: ChannelChecks) {
+  return z.strictObject({
+    channels: z.strictObject(Object.fromEntries(channelNames.map((name) => [name, Switch.optional()]))).default({}),
+  });
+}

@@ -7,6 +7,7 @@ const NOW = new Date('2026-01-02T03:04:05.000Z');
 const recipient: Recipient = {
   id: 'ada',
   email: null,
+  phone: null,
   webhookUrl: 'https://example.org/',
   active: true,
   preferences: NO_PREFERENCES,

@@ -8,6 +8,7 @@ const now = new Date('2026-01-01T00:00:00Z');
 const optedOut: Recipient = {
   id: 'ada',
   email: null,
+  phone: null,
   webhookUrl: null,
   active: true,
   preferences: { channels: { webhook: { enabled: false } } },

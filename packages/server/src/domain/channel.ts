@@ -1,42 +1,109 @@
 /**
  * The provider port: how Carillon hands one rendered message to one provider.
  *
- * A *channel* is a kind of content and address (email, webhook). A *provider* is somebody
- * who carries that kind (an SMTP server, an HTTP endpoint). A provider has one conversation
- * and reports what it was told. It does not retry, wait, read the database or look at
- * preferences: delivery/ does, once, for every provider.
+ * A *channel* is a kind of content and address (email, webhook, slack). A *provider* is somebody who carries that kind
+ * (an SMTP server, an HTTP endpoint). A provider has one conversation and reports what it was told. It does not retry,
+ * wait, read the database or look at preferences: delivery/ does, once, for every provider.
  */
+import type { Severity } from './event.ts';
 import type { AttemptReason } from './reason.ts';
 
-export interface ContentByChannel {
-  readonly email: {
-    readonly subject: string;
-    readonly html: string;
-    readonly text: string;
-  };
-  /** Exact bytes of the request body, the same on every attempt. */
-  readonly webhook: { readonly body: string };
+/** A word of the registry: `in_app`, `email`, `slack` …, or one of the operator's own. Stored as it is. */
+export type ChannelName = string;
+
+/** Has no address and no provider: it is one statement of the store. */
+export const IN_APP = 'in_app';
+
+/** Stands for all channels, in the decision about a recipient who is not told at all. */
+export const NO_CHANNEL = '*';
+
+/** What a name looks like. It stands in settings, in columns and in metrics' labels. */
+export const CHANNEL_NAME = /^[a-z][a-z0-9_]{0,31}$/;
+
+/** Fields of a user's profile, and of an inline `to` item, that hold addresses. */
+export type ProfileField = 'email' | 'phone' | 'webhook_url';
+
+/** An address is one text. `json`: a document, such as the subscription of a browser. */
+export type AddressFormat = 'mailbox' | 'url' | 'phone' | 'text' | 'json';
+
+/** Where addresses of a channel stand, and what they look like. Data, so that routing stays pure and the API can make a schema of it. */
+export interface AddressRule {
+  /** Its name in a user's preference for this channel, and in a destination's config: `webhook_url`. */
+  readonly field: string;
+  readonly format: AddressFormat;
+  /** Read there too, and from inline `to` items. Null: only from preferences and destinations. */
+  readonly profile: ProfileField | null;
+  /** For `text`: what it must match, and what a refusal says. */
+  readonly pattern?: string | undefined;
+  readonly words: string;
+  /** Whoever knows it can send to it: never shown whole, never logged. */
+  readonly secret: boolean;
 }
 
-export interface AddressByChannel {
-  /** One mailbox, `local@domain`, without a display name. */
-  readonly email: { readonly mailbox: string };
-  /** `secret` is the raw signing key, already decrypted. */
-  readonly webhook: { readonly url: string; readonly secret: Uint8Array };
+/** What routing, schemas and retries need to know of a channel. */
+export interface ChannelFacts {
+  readonly name: ChannelName;
+  /** For people: `Slack`. */
+  readonly title: string;
+  /** Set up on this installation. One that is only known is skipped as `channel_disabled`. */
+  readonly available: boolean;
+  /** Null for in_app. */
+  readonly address: AddressRule | null;
+  /** What shares one far end: each address (a URL of somebody's), or all of a tenant's (one mail server). */
+  readonly lane: 'address' | 'tenant';
+  /** Waits after the first, second … failed attempt. */
+  readonly delaysMs: readonly number[];
 }
 
-/** Channels that a provider carries. */
-export type ProviderChannel = keyof ContentByChannel;
+/** What one delivery has to say: the same for every channel and on every attempt. Ids are TypeIDs. */
+export interface Telling {
+  readonly eventId: string;
+  /** Null for a destination. */
+  readonly notificationId: string | null;
+  readonly userId: string | null;
+  readonly type: string;
+  readonly acceptedAt: Date;
+  readonly subject: string;
+  /** Plain text; line breaks are kept. */
+  readonly body: string;
+  readonly severity: Severity;
+  readonly tags: readonly string[];
+  /** A http, https or mailto link, or a path, which means something in the inbox only. */
+  readonly actionUrl: string | null;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly data: Readonly<Record<string, unknown>>;
+}
 
-/** `in_app` has no provider: it is one statement of the store. */
-export const CHANNELS = ['in_app', 'email', 'webhook'] as const;
-export type ChannelName = (typeof CHANNELS)[number];
+/** What a renderer may know of the installation. */
+export interface RenderContext {
+  readonly productName: string;
+}
 
-export interface Message<C extends ProviderChannel = ProviderChannel> {
+export interface Owner {
+  readonly tenantId: string;
+  readonly userId: string;
+}
+
+/**
+ * A kind of content and address with those who carry it. `render` is pure: the same input gives the same content, so that
+ * every attempt of a delivery sends the same message. Methods, so that a channel of something is also a channel of anything.
+ */
+export interface Channel<Address = unknown, Content = unknown> extends ChannelFacts {
+  readonly address: AddressRule;
+  /** Attempts in flight per lane, when fewer than the installation's limit. */
+  readonly maxInFlight?: number | undefined;
+  /** In the order in which they are asked. Empty: known, but not set up. */
+  readonly providers: readonly Provider<Address, Content>[];
+  render(telling: Telling, context: RenderContext): Content;
+  /** The stored text as the providers want it, with what is secret and belongs to the owner. */
+  addressOf(text: string, owner: Owner): Address | Promise<Address>;
+}
+
+export interface Message<Address = unknown, Content = unknown> {
   /** TypeID `dlv_…`. The same for every attempt of one delivery, so that a provider can drop repeats. */
   readonly deliveryId: string;
-  readonly address: AddressByChannel[C];
-  readonly content: ContentByChannel[C];
+  readonly address: Address;
+  readonly content: Content;
 }
 
 /** What the far end said, for the timeline: its status (HTTP or SMTP code) and up to 4 KiB of its answer. */
@@ -61,16 +128,15 @@ export type SendResult =
   /** The message left completely and no answer came: it may have arrived. Tried again under the same delivery id. */
   | (Answer & { readonly kind: 'unknown'; readonly reason: AttemptReason; readonly detail: string });
 
-export interface Provider<C extends ProviderChannel = ProviderChannel> {
+export interface Provider<Address = unknown, Content = unknown> {
   /** Stored with every attempt (`webhook.http`). Never rename one that has shipped. */
   readonly id: string;
-  readonly channel: C;
   /**
    * One attempt. Resolves for every answer that a provider can give, none included.
    * Rejects in two cases only: `signal` was aborted (the attempt does not count),
    * or this code has a bug (the worker records it as `internal`).
    */
-  readonly send: (message: Message<C>, signal: AbortSignal) => Promise<SendResult>;
+  send(message: Message<Address, Content>, signal: AbortSignal): Promise<SendResult>;
   /** Ends pooled connections. */
   readonly close: () => Promise<void>;
 }

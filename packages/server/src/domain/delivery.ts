@@ -1,5 +1,5 @@
 /** The state machine of a delivery, as data: docs/reference/states.md is generated from it, the store's statements obey it. */
-import type { ChannelName, ProviderChannel } from './channel.ts';
+import type { ChannelName } from './channel.ts';
 import type { Severity } from './event.ts';
 import type { ReasonCode } from './reason.ts';
 import type { Recipient } from './user.ts';
@@ -67,13 +67,13 @@ export function nameOf<T extends Readonly<Record<string, number>>>(names: T, num
   return found[0];
 }
 
-/** What shares one far end: concurrency is limited per lane, so that a hanging one holds up nobody else. */
-export function laneOf(tenantId: string, channel: ProviderChannel, address: string): string {
-  return `${channel} ${tenantId} ${channel === 'webhook' ? address : ''}`;
+/** What shares one far end: concurrency is limited per lane, so that a hanging one holds up nobody else. `address`: where each has its own. */
+export function laneOf(tenantId: string, channel: ChannelName, address: string): string {
+  return `${channel} ${tenantId} ${address}`;
 }
 
-export function channelOfLane(lane: string): ProviderChannel {
-  return lane.slice(0, lane.indexOf(' ')) as ProviderChannel;
+export function channelOfLane(lane: string): ChannelName {
+  return lane.slice(0, lane.indexOf(' '));
 }
 
 /** A decision on its way into the database: one row, skips included. */
@@ -85,7 +85,7 @@ export interface NewDelivery {
   readonly notificationId: string | null;
   readonly userId: string;
   /** `*` for a recipient that was dropped. */
-  readonly channel: ChannelName | '*';
+  readonly channel: ChannelName;
   readonly address: string | null;
   readonly lane: string | null;
   readonly state: 'pending' | 'sending' | 'delivered' | 'skipped';
@@ -103,7 +103,7 @@ export interface DeliveryJob {
   readonly eventId: string;
   readonly notificationId: string;
   readonly userId: string;
-  readonly channel: ProviderChannel;
+  readonly channel: ChannelName;
   readonly address: string;
   readonly lane: string;
   readonly token: string;

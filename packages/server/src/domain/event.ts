@@ -1,5 +1,4 @@
 /** What a producer reports. */
-import type { ChannelName } from './channel.ts';
 import type { CarillonError } from './error.ts';
 
 /** Stored as smallint: never reuse a number. */
@@ -32,7 +31,8 @@ export type RecipientRule =
 /** What the caller said, stored as it is with the event and read again when it is routed later. */
 export interface EventRequest {
   readonly to: readonly RecipientRule[];
-  readonly channels?: readonly ChannelName[] | undefined;
+  /** Names of channels. */
+  readonly channels?: readonly string[] | undefined;
   readonly data: Readonly<Record<string, unknown>>;
   readonly subject?: string | undefined;
   readonly body?: string | undefined;

@@ -1,9 +1,9 @@
 /** A person who can be told. The caller's id is the id. */
 import type { ChannelName } from './channel.ts';
 
-/** Per channel: whether it may be used. A channel that is not named is on. */
+/** Per channel: whether it may be used, and an address of its own under the name that the channel gives it. A channel that is not named is on. */
 export interface Preferences {
-  readonly channels: Readonly<Partial<Record<ChannelName, { readonly enabled: boolean }>>>;
+  readonly channels: Readonly<Partial<Record<ChannelName, { readonly enabled: boolean; readonly [field: string]: unknown }>>>;
 }
 
 export const NO_PREFERENCES: Preferences = { channels: {} };
@@ -27,6 +27,7 @@ export interface User {
 export interface Recipient {
   readonly id: string;
   readonly email: string | null;
+  readonly phone: string | null;
   readonly webhookUrl: string | null;
   readonly active: boolean;
   readonly preferences: Preferences;

@@ -2,9 +2,10 @@ import { describe, expect, test } from 'vitest';
 import type { ChannelName } from '../domain/channel.ts';
 import type { CarillonEvent, EventRequest } from '../domain/event.ts';
 import { NO_PREFERENCES, type Preferences, type Recipient } from '../domain/user.ts';
+import { knownChannels } from '../../test/harness/channels.ts';
 import { decide, type Addressee } from './decide.ts';
 
-const EVERYTHING: ReadonlySet<ChannelName> = new Set(['in_app', 'email', 'webhook']);
+const EVERYTHING = knownChannels();
 const AT = new Date('2026-01-02T03:04:05Z');
 
 const event = (request: Partial<EventRequest> = {}): CarillonEvent => ({
@@ -25,6 +26,7 @@ const event = (request: Partial<EventRequest> = {}): CarillonEvent => ({
 const user = (more: Partial<Recipient> = {}): Recipient => ({
   id: 'ada',
   email: 'ada@example.org',
+  phone: null,
   webhookUrl: 'https://example.org/ada',
   active: true,
   preferences: NO_PREFERENCES,
@@ -59,6 +61,28 @@ describe('channels that are considered', () => {
     ]);
     expect(decided({ channels: everyChannel })).toEqual(['in_app -', 'email ada@example.org', 'webhook https://example.org/ada']);
   });
+});
+
+test("a preference's own address comes before the profile's, and after an inline one", () => {
+  const preferences = {
+    channels: {
+      webhook: { enabled: true, webhook_url: 'https://example.org/own' },
+      slack: { enabled: true, webhook_url: 'https://slack' },
+    },
+  };
+  expect(decided({ channels: ['webhook', 'slack'] }, { user: user({ preferences }) })).toEqual([
+    'webhook https://example.org/own',
+    'slack https://slack',
+  ]);
+  expect(decided({ channels: ['webhook'] }, { user: user({ preferences }), inline })).toEqual(['webhook https://example.org/inline']);
+  expect(decided({ channels: ['slack'] }, { inline })).toEqual(['slack: no_address']);
+});
+
+test('what shares a far end shares a lane: the mails of a tenant, and one URL', () => {
+  const lanes = decide(event({ channels: everyChannel }), { userId: 'ada', user: user(), inline: undefined }, EVERYTHING).map((one) =>
+    one.kind === 'deliver' ? one.lane : one.reason,
+  );
+  expect(lanes).toEqual([null, 'email acme ', 'webhook acme https://example.org/ada']);
 });
 
 test('inline addresses come before stored ones', () => {
@@ -119,11 +143,15 @@ describe('each channel for itself', () => {
   });
 
   test('a channel that is not set up is skipped, with and without an address; an opt-out says more', () => {
-    const inbox = new Set<ChannelName>(['in_app']);
+    const inbox = knownChannels({ without: ['email', 'webhook'] });
     expect(decided({ channels: everyChannel }, { user: user({ webhookUrl: null, preferences: off('email') }) }, inbox)).toEqual([
       'in_app -',
       'email: opted_out',
       'webhook: channel_disabled',
     ]);
+  });
+
+  test('a name that this process does not know is as one that is not set up: the event was accepted by another', () => {
+    expect(decided({ channels: ['pigeon'] })).toEqual(['pigeon: channel_disabled']);
   });
 });

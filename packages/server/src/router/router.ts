@@ -2,13 +2,13 @@
  * Routing: events become notifications and deliveries, with one recorded decision per recipient and channel.
  * The same function runs inside the accepting transaction and, later, for events claimed from the queue.
  */
-import type { ChannelName } from '../domain/channel.ts';
-import { laneOf, type DeliveryJob, type NewDelivery } from '../domain/delivery.ts';
+import { IN_APP, NO_CHANNEL } from '../domain/channel.ts';
+import type { DeliveryJob, NewDelivery } from '../domain/delivery.ts';
 import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
 import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
-import { decide, type Addressee, type Decision } from './decide.ts';
+import { decide, type Addressee, type Decision, type KnownChannels } from './decide.ts';
 import { addressed, type Audience } from './recipients.ts';
 
 /** Users of an audience that are routed in one transaction. */
@@ -22,7 +22,7 @@ export interface RouterDeps {
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
   /** On the monotonic clock, of a lease that begins now. */
   readonly leaseEndsAtMs: () => number;
-  readonly available: ReadonlySet<ChannelName>;
+  readonly channels: KnownChannels;
   readonly newToken: () => string;
   readonly now: () => Date;
 }
@@ -145,9 +145,9 @@ function byBytes(left: string, right: string): number {
 }
 
 function planFor(deps: RouterDeps, plan: Plan, event: CarillonEvent, addressee: Addressee): void {
-  const decisions = decide(event, addressee, deps.available);
-  const dropped = decisions.some((decision) => decision.channel === '*');
-  const inApp = decisions.some((decision) => decision.kind === 'deliver' && decision.channel === 'in_app');
+  const decisions = decide(event, addressee, deps.channels);
+  const dropped = decisions.some((decision) => decision.channel === NO_CHANNEL);
+  const inApp = decisions.some((decision) => decision.kind === 'deliver' && decision.channel === IN_APP);
   const notification = dropped ? undefined : notificationFor(event, addressee.userId, { inApp });
   if (notification) plan.notifications.push(notification);
   for (const decision of decisions) plan.deliveries.push(deliveryFor(plan, { event, userId: addressee.userId, notification }, decision));
@@ -182,10 +182,9 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
   const { event, notification } = target;
   const base = baseOf(target, decision);
   if (decision.kind === 'skip') return { ...base, lane: null, state: 'skipped', reason: decision.reason };
-  const { channel, address } = decision;
-  if (channel === 'in_app' || address === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
+  const { channel, address, lane } = decision;
+  if (address === null || lane === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
 
-  const lane = laneOf(event.tenantId, channel, address);
   if (!plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
   plan.jobs.push(jobFor(event, notification, { ...base, channel, address, lane, notificationId: notification.id, token: plan.token }));
   return { ...base, lane, state: 'sending', reason: 'sending' };

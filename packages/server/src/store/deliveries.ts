@@ -253,15 +253,17 @@ export async function oldestDueMs(db: Queryable): Promise<number> {
   return rows[0]?.ms ?? 0;
 }
 
-/** The address that was refused for good is not used again, until a new one is set. Only when it is the user's stored one. */
+/** The address that was refused for good is not used again, until a new one is set. Only when it is the user's own: in the profile or in the preference. */
 export async function suppressAddress(
   db: Queryable,
   { tenantId, userId, channel, address }: { tenantId: string; userId: string; channel: string; address: string },
+  { field, profile }: { field: string; profile: string | null },
 ): Promise<void> {
   await db.query({
     name: 'users-suppress',
     text: `update carillon.users set suppressed = suppressed || jsonb_build_object($3::text, $4::text), updated_at = carillon.now()
-            where tenant_id = $1 and id = $2 and $4 = case $3 when 'email' then email when 'webhook' then webhook_url end`,
-    values: [tenantId, userId, channel, address],
+            where tenant_id = $1 and id = $2
+              and $4 in (case $5 when 'email' then email when 'phone' then phone when 'webhook_url' then webhook_url end, preferences #>> array['channels', $3, $6])`,
+    values: [tenantId, userId, channel, address, profile, field],
   });
 }

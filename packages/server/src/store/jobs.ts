@@ -1,5 +1,4 @@
 /** What a worker needs to send leased deliveries: their content, their event, and the recipient as he is now. */
-import type { ProviderChannel } from '../domain/channel.ts';
 import type { DeliveryJob } from '../domain/delivery.ts';
 import { nameOf } from '../domain/delivery.ts';
 import { EVENT_STATES, SEVERITIES, type EventRequest, type Tx } from '../domain/event.ts';
@@ -59,7 +58,7 @@ function toJob(
     eventId: row.event_id,
     notificationId: row.notification_id,
     userId: row.user_id,
-    channel: row.channel as ProviderChannel,
+    channel: row.channel,
     address: row.address,
     lane: row.lane,
     token,

@@ -27,7 +27,7 @@ export async function readOutbox(tx: Tx, limit: number): Promise<OutboxRow[]> {
   const { rows } = await within(tx).query<DeliveryRow>({
     name: 'outbox-deliveries',
     text: `select id, tenant_id as "tenantId", notification_id as "notificationId", channel, address, status, reason, created_at as "createdAt"
-             from carillon.deliveries where channel in ('email', 'webhook') and notification_id is not null order by id desc limit $1`,
+             from carillon.deliveries where channel not in ('in_app', '*') and notification_id is not null order by id desc limit $1`,
     values: [limit],
   });
   if (rows.length === 0) return [];

@@ -17,13 +17,14 @@ interface Row {
   tenant_id: string;
   id: string;
   email: string | null;
+  phone: string | null;
   webhook_url: string | null;
   active: boolean;
   preferences: Partial<Preferences>;
   suppressed: Recipient['suppressed'];
 }
 
-const COLUMNS = 'u.tenant_id, u.id, u.email, u.webhook_url, u.active, u.preferences, u.suppressed';
+const COLUMNS = 'u.tenant_id, u.id, u.email, u.phone, u.webhook_url, u.active, u.preferences, u.suppressed';
 
 export async function loadRecipients(tx: Tx, keys: readonly UserKey[]): Promise<RecipientRow[]> {
   const { rows } = await within(tx).query<Row>({
@@ -96,6 +97,7 @@ function toRecipient(row: Row): RecipientRow {
     tenantId: row.tenant_id,
     id: row.id,
     email: row.email,
+    phone: row.phone,
     webhookUrl: row.webhook_url,
     active: row.active,
     preferences: { ...NO_PREFERENCES, ...row.preferences },

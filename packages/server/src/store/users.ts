@@ -14,7 +14,7 @@ const COLUMNS = `u.id, u.email, u.phone, u.webhook_url as "webhookUrl", u.roles,
 
 /**
  * Creates or replaces. No id may stand twice among the users; the rows come back in no order.
- * A new address on a channel is tried again: what was suppressed there is forgotten.
+ * A new address in the profile is tried again: what was suppressed of the old one is forgotten.
  */
 export async function putUsers(tx: Tx, tenantId: string, users: readonly User[]): Promise<StoredUser[]> {
   const { rows } = await within(tx).query<StoredUser>({
@@ -28,9 +28,10 @@ export async function putUsers(tx: Tx, tenantId: string, users: readonly User[])
                on conflict (tenant_id, id) do update
               set email = excluded.email, phone = excluded.phone, webhook_url = excluded.webhook_url, roles = excluded.roles, locale = excluded.locale,
                   time_zone = excluded.time_zone, active = excluded.active, last_active_at = excluded.last_active_at, attributes = excluded.attributes,
-                  suppressed = u.suppressed - array_remove(array[
-                    case when u.suppressed ->> 'email' is distinct from excluded.email then 'email' end,
-                    case when u.suppressed ->> 'webhook' is distinct from excluded.webhook_url then 'webhook' end], null),
+                  suppressed = case when u.suppressed = '{}' then u.suppressed else (
+                    select coalesce(jsonb_object_agg(key, value), '{}') from jsonb_each_text(u.suppressed)
+                     where (value = any(array[excluded.email, excluded.phone, excluded.webhook_url])) is true
+                        or (value = any(array[u.email, u.phone, u.webhook_url])) is not true) end,
                   updated_at = carillon.now()
         returning ${COLUMNS}`,
     values: [

@@ -1,6 +1,6 @@
 /** The contract that every provider keeps. Each provider's own test calls this with a real far end. */
 import { expect, test } from 'vitest';
-import type { Message, Provider, ProviderChannel, SendResult } from '../../src/domain/channel.ts';
+import type { Message, Provider, SendResult } from '../../src/domain/channel.ts';
 import type { AttemptReason } from '../../src/domain/reason.ts';
 
 /** What the far end does with the one message that it gets. */
@@ -20,19 +20,19 @@ export type Behaviour =
   /** Refuses, and repeats in its answer all that it was told, credentials included. */
   | 'echo';
 
-export interface Subject<C extends ProviderChannel> {
-  readonly provider: Provider<C>;
-  readonly message: Message<C>;
+export interface Subject<Address, Content> {
+  readonly provider: Provider<Address, Content>;
+  readonly message: Message<Address, Content>;
   /** Messages that reached the far end completely. */
   readonly arrived: () => number;
   readonly openSockets: () => number;
   readonly stop: () => Promise<void>;
 }
 
-export interface ProviderCase<C extends ProviderChannel> {
+export interface ProviderCase<Address, Content> {
   readonly name: string;
   /** Waits for a silent far end so briefly that a test can; after `hang` at least as long as the message takes to get there. */
-  readonly make: (behaviour: Behaviour) => Promise<Subject<C>>;
+  readonly make: (behaviour: Behaviour) => Promise<Subject<Address, Content>>;
   readonly accepts: readonly number[];
   readonly refuses: readonly (readonly [status: number, kind: 'transient' | 'permanent', reason: AttemptReason])[];
   /** Strings that must never appear in a result or an error. */
@@ -41,7 +41,7 @@ export interface ProviderCase<C extends ProviderChannel> {
 
 const MAX_RESPONSE_CHARS = 4096;
 
-export function providerContract<C extends ProviderChannel>(subject: ProviderCase<C>): void {
+export function providerContract<Address, Content>(subject: ProviderCase<Address, Content>): void {
   const { name, make, accepts, refuses, secrets } = subject;
 
   async function attempt(behaviour: Behaviour): Promise<SendResult> {

@@ -20,6 +20,7 @@ import { insertEvents } from '../../src/store/events.ts';
 import { claimKeys, recallKeys, storeAnswer } from '../../src/store/idempotency.ts';
 import { insertNotifications } from '../../src/store/notifications.ts';
 import { insertMentioned } from '../../src/store/recipients.ts';
+import { knownChannels } from './channels.ts';
 import { freshDatabase, type TestDatabase } from './database.ts';
 
 const KEY = 'a-key-of-acme';
@@ -82,7 +83,7 @@ export async function activityServer(): Promise<ActivityServer> {
     checkMailbox,
     checkUrl: (text: string) => checkUrl(text, { allowLoopback: false, allowRanges: [] }),
   };
-  const shared = { ...door, database: db.database, once };
+  const shared = { ...door, channelNames: [...knownChannels().keys()], database: db.database, once };
   const app = buildApp({ auth, log, observe: () => undefined, logsSuccess: true }, (to) => {
     eventRoutes(to, shared);
     notificationRoutes(to, { ...shared, published: (changes) => void published.push(...changes) });

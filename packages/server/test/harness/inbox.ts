@@ -12,6 +12,7 @@ import { newId } from '../../src/lib/id.ts';
 import { makeFeed, type Feed } from '../../src/realtime/feed.ts';
 import { changesSince, inboxSequences } from '../../src/store/inbox.ts';
 import { insertNotifications } from '../../src/store/notifications.ts';
+import { knownChannels } from './channels.ts';
 import { freshDatabase, type TestDatabase } from './database.ts';
 
 export const KEY = 'a-key-of-acme';
@@ -76,6 +77,7 @@ export async function inboxServer(settings: { createUsers?: boolean; maxStreams?
     inboxRoutes(to, {
       database: db.database,
       once: { inTransaction, ttlMs: 86_400_000 },
+      channelNames: [...knownChannels().keys()],
       tokens,
       feed,
       published: feed.publish,

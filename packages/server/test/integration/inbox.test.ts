@@ -433,7 +433,7 @@ test('preferences: channels off and on, nothing else', async () => {
   expect((await call('chooser', 'GET', '/preferences')).json()).toEqual(wish);
   expect((await call('chooser', 'GET', '/preferences', { tenantId: 'other' })).json()).toEqual({ channels: {} });
   for (const body of [
-    { channels: { slack: { enabled: true } } },
+    { channels: { pigeon: { enabled: true } } },
     { channels: { email: {} } },
     { channels: { email: { enabled: 1 } } },
     { quiet_hours: {} },

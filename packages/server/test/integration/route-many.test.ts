@@ -7,6 +7,7 @@ import { insertDeliveries } from '../../src/store/deliveries.ts';
 import { claimEvents, recordProgress } from '../../src/store/events.ts';
 import { insertNotifications } from '../../src/store/notifications.ts';
 import { audienceChunk, recipientsFor } from '../../src/store/recipients.ts';
+import { knownChannels } from '../harness/channels.ts';
 import { count, eventState, eventually, uuidOf } from '../harness/core.ts';
 import { freshDatabase, type TestDatabase } from '../harness/database.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
@@ -50,7 +51,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         insertNotifications,
         insertDeliveries: (inner, rows, token) => insertDeliveries(inner, rows, { token, leaseMs: 20_000 }),
         leaseEndsAtMs: () => performance.now(),
-        available: new Set<ChannelName>(['in_app', 'webhook']),
+        channels: knownChannels(),
         newToken: randomUUID,
         now: () => new Date(),
       },

@@ -157,12 +157,12 @@ describe('preferences', () => {
 
   test('nothing is accepted that is not obeyed', async () => {
     const { status, json } = await server.call('PUT', '/v1/users/chooser/preferences', {
-      body: { channels: { email: { enabled: true, digest: '15m' }, slack: { enabled: true } }, quiet_hours: {} },
+      body: { channels: { email: { enabled: true, digest: '15m' }, pigeon: { enabled: true } }, quiet_hours: {} },
     });
     expect(status).toBe(422);
     expect(json.errors.map(({ pointer }: { pointer: string }) => pointer).sort()).toEqual([
       '/channels/email/digest',
-      '/channels/slack',
+      '/channels/pigeon',
       '/quiet_hours',
     ]);
   });

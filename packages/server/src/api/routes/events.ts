@@ -15,7 +15,7 @@ import {
 } from '../../store/timeline.ts';
 import { Cancelled, EventDetail, EventsQuery, EventSummary } from '../activity-schema.ts';
 import { acceptBatch, Accepted, acceptOne, BatchAnswer, BatchBody, type DoorDeps } from '../door.ts';
-import { eventSchemas, type AddressChecks } from '../event-schema.ts';
+import { eventSchemas, type AddressChecks, type ChannelChecks } from '../event-schema.ts';
 import { viewCancel, viewCounts, viewDelivery, viewEventSummary, viewRecipient, viewSkip } from '../event-view.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
@@ -23,7 +23,7 @@ import { contentOf, rangeOf, toDirectedPage, uuidDirectionOf } from '../paging.t
 import type { App } from '../request.ts';
 import { idParams, page, toCursor } from '../schema.ts';
 
-export interface EventDeps extends DoorDeps, AddressChecks {
+export interface EventDeps extends DoorDeps, AddressChecks, ChannelChecks {
   readonly database: Pick<Database, 'asTenant'>;
   readonly once: OnceDeps;
 }

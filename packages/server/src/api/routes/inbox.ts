@@ -13,12 +13,14 @@ import { getPreferences, putPreferences } from '../../store/users.ts';
 import type { UserCaller } from '../auth.ts';
 import { addCors, addPreflight } from '../cors.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
+import type { ChannelChecks } from '../event-schema.ts';
 import type { App } from '../request.ts';
 import { callerId, callerIdParams, idParams, page, pageQuery, queryInteger, queryList, readCursor, toCursor, wireTime } from '../schema.ts';
 import { DEFAULT_TTL_S, MAX_TTL_S, type UserTokens } from '../user-token.ts';
+import { preferencesSchema } from '../user-schema.ts';
 import { streamRoutes, type StreamDeps } from './inbox-stream.ts';
 
-export interface InboxDeps extends StreamDeps {
+export interface InboxDeps extends StreamDeps, ChannelChecks {
   readonly once: OnceDeps;
   readonly tokens: UserTokens;
   /** After the commit: to this process's streams, and a hint to other processes. */
@@ -57,10 +59,6 @@ const Query = z.strictObject({
   include_tags: queryList(callerId).default([]).describe('At least one of them.'),
   exclude_tags: queryList(callerId).default([]).describe('None of them; wins over `include_tags`.'),
   tag_prefix: callerId.optional(),
-});
-const Switch = z.strictObject({ enabled: z.boolean() });
-const Preferences = z.strictObject({
-  channels: z.strictObject({ in_app: Switch.optional(), email: Switch.optional(), webhook: Switch.optional() }).default({}),
 });
 
 export function inboxRoutes(app: App, deps: InboxDeps): void {
@@ -213,7 +211,8 @@ function announce({ published }: InboxDeps, { tenantId, userId }: UserCaller, do
   if (done?.changed) published([{ tenantId, userId, items: [done.item], ...done.counts }]);
 }
 
-function preferenceRoutes(app: App, { database }: InboxDeps): void {
+function preferenceRoutes(app: App, { database, channelNames }: InboxDeps): void {
+  const Preferences = preferencesSchema({ channelNames });
   const response = { 200: Preferences };
   app.get('/v1/inbox/preferences', { config: USER, schema: { response } }, async ({ user: { tenantId, userId } }) => {
     const { channels } = (await database.asTenant(tenantId, (tx) => getPreferences(tx, { tenantId, id: userId }))) ?? NO_PREFERENCES;

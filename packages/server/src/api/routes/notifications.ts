@@ -7,7 +7,7 @@ import { changeItem } from '../../store/inbox-changes.ts';
 import { deliveriesOf, entriesOf, findEvent, findNotification, type NotificationRecord } from '../../store/timeline.ts';
 import { Cancelled, NotificationDetail, NotificationsQuery, NotificationSummary } from '../activity-schema.ts';
 import { acceptBatch, Accepted, acceptOne, BatchAnswer, BatchBody, type DoorDeps } from '../door.ts';
-import { eventSchemas, type AddressChecks } from '../event-schema.ts';
+import { eventSchemas, type AddressChecks, type ChannelChecks } from '../event-schema.ts';
 import { viewCancel, viewNotification } from '../event-view.ts';
 import { eventNamed, found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
@@ -16,7 +16,7 @@ import type { App } from '../request.ts';
 import { idParams, page, toWire } from '../schema.ts';
 import { viewTimeline } from '../timeline-view.ts';
 
-export interface NotificationDeps extends DoorDeps, AddressChecks {
+export interface NotificationDeps extends DoorDeps, AddressChecks, ChannelChecks {
   readonly database: Pick<Database, 'asTenant'>;
   readonly once: OnceDeps;
   /** After the commit: to this process's streams, and a hint to other processes. */

@@ -7,7 +7,7 @@ import { eraseUser } from '../../store/erase.ts';
 import { getPreferences, getUser, listUsers, putPreferences, putUsers } from '../../store/users.ts';
 import { NotificationSummary, UserNotificationsQuery } from '../activity-schema.ts';
 import { BatchBody } from '../door.ts';
-import type { AddressChecks } from '../event-schema.ts';
+import type { AddressChecks, ChannelChecks } from '../event-schema.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
 import { notificationPage } from '../notification-list.ts';
@@ -15,10 +15,10 @@ import { directionOf, listQuery, toDirectedPage } from '../paging.ts';
 import { toProblem, type Problem } from '../problem.ts';
 import type { App } from '../request.ts';
 import { callerIdParams, page, problem } from '../schema.ts';
-import { PreferencesBody, toUser, UserAnswer, userSchemas, viewUser } from '../user-schema.ts';
+import { preferencesSchema, toUser, UserAnswer, userSchemas, viewUser } from '../user-schema.ts';
 import { invalid } from '../validation.ts';
 
-export interface UserDeps extends AddressChecks {
+export interface UserDeps extends AddressChecks, ChannelChecks {
   readonly database: Pick<Database, 'asTenant'>;
   readonly once: OnceDeps;
   /** The tenant's key for webhooks, opened. */
@@ -111,7 +111,8 @@ function readRoutes(app: App, { database }: UserDeps): void {
   );
 }
 
-function preferenceRoutes(app: App, { database }: UserDeps): void {
+function preferenceRoutes(app: App, { database, channelNames }: UserDeps): void {
+  const PreferencesBody = preferencesSchema({ channelNames });
   app.get(
     '/v1/users/:id/preferences',
     { config: READ, schema: { params: callerIdParams, response: { 200: PreferencesBody } } },

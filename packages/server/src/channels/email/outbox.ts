@@ -4,11 +4,12 @@
  */
 import type { Provider } from '../../domain/channel.ts';
 import { reasonOf } from '../../lib/abort.ts';
+import type { EmailAddress } from './channel.ts';
+import type { RenderedEmail } from './render.ts';
 
-export function outboxProvider(): Provider<'email'> {
+export function outboxProvider(): Provider<EmailAddress, RenderedEmail> {
   return {
     id: 'email.outbox',
-    channel: 'email',
     send: (_, signal) =>
       signal.aborted
         ? Promise.reject(reasonOf(signal))

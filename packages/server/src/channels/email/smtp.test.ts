@@ -5,12 +5,14 @@ import { type Behaviour, providerContract, type Subject } from '../../../test/co
 import { makeCertificate } from '../../../test/harness/certificate.ts';
 import { type MailBehaviour, startMailServer } from '../../../test/harness/mail-server.ts';
 import type { Message } from '../../domain/channel.ts';
+import type { EmailAddress } from './channel.ts';
+import type { RenderedEmail } from './render.ts';
 import { type SmtpOptions, smtpProvider } from './smtp.ts';
 
 const tls = makeCertificate('DNS:localhost', 'IP:127.0.0.1');
 const password = 'hunter2-planted';
 const idle = new AbortController().signal;
-const message: Message<'email'> = {
+const message: Message<EmailAddress, RenderedEmail> = {
   deliveryId: 'dlv_01',
   address: { mailbox: 'ada@example.com' },
   content: { subject: 'Grüße 😀', html: '<p>Hällo</p>', text: 'Hällo\n.\n..dots\nFrom here' },
@@ -46,7 +48,7 @@ const behaviours: Readonly<Record<string, MailBehaviour>> = {
   echo: { auth: (given) => ({ status: 535, text: `bad login ${given.username ?? ''} ${given.password ?? ''}` }) },
 };
 
-async function subject(behaviour: Behaviour): Promise<Subject<'email'>> {
+async function subject(behaviour: Behaviour): Promise<Subject<EmailAddress, RenderedEmail>> {
   const limits = { connectTimeoutMs: 100, totalTimeoutMs: 150 };
   if (behaviour === 'silent') return silent({ ...options, ...limits });
   const status = typeof behaviour === 'number' && behaviour >= 400 ? behaviour : undefined;
@@ -67,7 +69,7 @@ async function subject(behaviour: Behaviour): Promise<Subject<'email'>> {
   };
 }
 
-async function silent(silentOptions: Omit<SmtpOptions, 'port'>): Promise<Subject<'email'>> {
+async function silent(silentOptions: Omit<SmtpOptions, 'port'>): Promise<Subject<EmailAddress, RenderedEmail>> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -83,7 +85,7 @@ async function silent(silentOptions: Omit<SmtpOptions, 'port'>): Promise<Subject
   };
 }
 
-providerContract<'email'>({
+providerContract<EmailAddress, RenderedEmail>({
   name: 'email.smtp',
   make: subject,
   accepts: [250],

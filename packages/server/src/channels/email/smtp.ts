@@ -3,6 +3,8 @@ import { createTransport } from 'nodemailer';
 import type { Message, Provider, SendResult } from '../../domain/channel.ts';
 import { onAbort, throwIfAborted } from '../../lib/abort.ts';
 import { checkHeaderText, checkMailbox } from '../../lib/mailbox.ts';
+import type { EmailAddress } from './channel.ts';
+import type { RenderedEmail } from './render.ts';
 import { fromSmtpFailure, type SmtpFailure } from './smtp-answer.ts';
 
 export interface SmtpOptions {
@@ -29,12 +31,12 @@ const MAX_REPLY_BYTES = 64 * 1024;
 const KEPT_CHARS = 4096;
 
 /** Throws when the sender is not one plain mailbox with a printable name. */
-export function smtpProvider(options: SmtpOptions): Provider<'email'> {
+export function smtpProvider(options: SmtpOptions): Provider<EmailAddress, RenderedEmail> {
   const from = senderOf(options.from);
   const { transport, watch } = makeTransport(options);
   const scrub = scrubber(options);
 
-  async function send({ deliveryId, address, content }: Message<'email'>, signal: AbortSignal): Promise<SendResult> {
+  async function send({ deliveryId, address, content }: Message<EmailAddress, RenderedEmail>, signal: AbortSignal): Promise<SendResult> {
     throwIfAborted(signal);
     const to = checkMailbox(address.mailbox);
     if (!to.ok) return { kind: 'permanent', reason: 'address_rejected', detail: `the address was not tried: ${to.reason}` };
@@ -72,7 +74,7 @@ export function smtpProvider(options: SmtpOptions): Provider<'email'> {
     return Promise.resolve();
   }
 
-  return { id: 'email.smtp', channel: 'email', send, close };
+  return { id: 'email.smtp', send, close };
 }
 
 function senderOf({ name = '', address }: SmtpOptions['from']): { name: string; address: string } {

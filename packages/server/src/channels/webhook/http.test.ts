@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { type Behaviour, providerContract, type Subject } from '../../../test/conformance/provider.ts';
 import { type Answer, startReceiver } from '../../../test/harness/receiver.ts';
 import { makeEgress } from '../../lib/egress.ts';
+import type { WebhookAddress, WebhookContent } from './channel.ts';
 import { parseRetryAfter, webhookHttp } from './http.ts';
 
 const secret = Buffer.from('a webhook secret of 32 bytes, ok');
@@ -16,7 +17,7 @@ const answers: Readonly<Record<string, Answer>> = {
   echo: (response, request) => response.writeHead(400).end(JSON.stringify(request)),
 };
 
-async function subject(behaviour: Behaviour, headers?: Record<string, string>): Promise<Subject<'webhook'>> {
+async function subject(behaviour: Behaviour, headers?: Record<string, string>): Promise<Subject<WebhookAddress, WebhookContent>> {
   if (behaviour === 'silent') return silent();
   const receiver = await startReceiver(typeof behaviour === 'number' ? statusAnswer(behaviour) : (answers[behaviour] ?? (() => undefined)));
   if (behaviour === 'closed') await receiver.close();
@@ -45,7 +46,7 @@ function made(url: string, stopFarEnd: () => Promise<void>, headers?: Record<str
 }
 
 /** TLS to a port that never says hello. */
-async function silent(): Promise<Subject<'webhook'>> {
+async function silent(): Promise<Subject<WebhookAddress, WebhookContent>> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -57,7 +58,7 @@ async function silent(): Promise<Subject<'webhook'>> {
   return { ...made(`https://127.0.0.1:${port}/`, stop), arrived: () => 0, openSockets: () => sockets.size };
 }
 
-providerContract<'webhook'>({
+providerContract<WebhookAddress, WebhookContent>({
   name: 'webhook.http',
   make: subject,
   accepts: [200, 201, 202, 204, 299],

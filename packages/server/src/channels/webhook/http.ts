@@ -3,6 +3,7 @@ import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Answer, Message, Provider, SendResult } from '../../domain/channel.ts';
 import { type Egress, EgressError, type EgressResponse } from '../../lib/egress.ts';
 import { checkHeaders } from '../../lib/egress-url.ts';
+import type { WebhookAddress, WebhookContent } from './channel.ts';
 
 export interface WebhookHttpDeps {
   readonly egress: Pick<Egress, 'request'>;
@@ -12,12 +13,12 @@ export interface WebhookHttpDeps {
 }
 
 /** Throws when one of `headers` can't be sent. The egress client belongs to the caller, who closes it. */
-export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Provider<'webhook'> {
+export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Provider<WebhookAddress, WebhookContent> {
   const refusal = checkHeaders(headers);
   if (refusal !== undefined) throw new Error(`custom webhook headers: ${refusal}`);
   const fixed = { 'content-type': 'application/json', 'user-agent': 'Carillon', ...lowerCased(headers) };
 
-  async function send({ deliveryId, address, content }: Message<'webhook'>, signal: AbortSignal): Promise<SendResult> {
+  async function send({ deliveryId, address, content }: Message<WebhookAddress, WebhookContent>, signal: AbortSignal): Promise<SendResult> {
     const startedAt = now();
     const timestamp = String(Math.floor(startedAt.getTime() / 1000));
     const signed = {
@@ -35,7 +36,7 @@ export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Pro
     }
   }
 
-  return { id: 'webhook.http', channel: 'webhook', send, close: () => Promise.resolve() };
+  return { id: 'webhook.http', send, close: () => Promise.resolve() };
 }
 
 function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {

@@ -1,7 +1,4 @@
-/**
- * Inline content becomes what a channel carries. Pure: the same input gives the same bytes, so that
- * every attempt of a delivery sends the same message.
- */
+/** Inline content as a mail. Pure: the same input gives the same bytes on every attempt. */
 
 export interface EmailInput {
   readonly subject: string;
@@ -99,41 +96,4 @@ const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', 
 
 function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
-}
-
-/** Ids are TypeIDs. What is absent goes out as null, so that receivers see one shape. */
-export interface WebhookInput {
-  readonly type: string;
-  readonly acceptedAt: Date;
-  readonly eventId: string;
-  /** Null for a destination. */
-  readonly notificationId: string | null;
-  readonly userId: string | null;
-  readonly subject: string | null;
-  readonly body: string | null;
-  readonly severity: string;
-  readonly tags: readonly string[];
-  readonly actionUrl: string | null;
-  readonly metadata: Readonly<Record<string, unknown>>;
-  readonly data: Readonly<Record<string, unknown>>;
-}
-
-/** The request body of a webhook, as JSON. Sign and send exactly these characters, as UTF-8. */
-export function renderWebhook(input: WebhookInput): string {
-  return JSON.stringify({
-    type: input.type,
-    timestamp: input.acceptedAt.toISOString(),
-    data: {
-      event_id: input.eventId,
-      notification_id: input.notificationId,
-      user_id: input.userId,
-      subject: input.subject,
-      body: input.body,
-      severity: input.severity,
-      tags: input.tags,
-      action_url: input.actionUrl,
-      metadata: input.metadata,
-      data: input.data,
-    },
-  });
 }
