@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { buildApp, type App } from './api/app.ts';
 import { makeAuth } from './api/auth.ts';
+import type { DoorDeps } from './api/door.ts';
 import { buildOpenApi } from './api/openapi.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
@@ -11,6 +12,7 @@ import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
 import { notificationRoutes } from './api/routes/notifications.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
+import { tenantRoutes } from './api/routes/tenants.ts';
 import { userRoutes } from './api/routes/users.ts';
 import { makeUserTokens } from './api/user-token.ts';
 import { renderEmail } from './channels/email/render.ts';
@@ -28,7 +30,7 @@ import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
 import { appliedMigration } from './store/health.ts';
 import { migrationsIn } from './store/migrate.ts';
-import type { SecretPurpose } from './store/tenants.ts';
+import type { SealedSecret, SecretPurpose } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
@@ -41,6 +43,7 @@ export interface ApiDeps {
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
   readonly channels: Registry;
+  readonly newSecrets: (tenantId: string) => SealedSecret[];
   readonly stages: Stages;
   readonly feed: Feed;
   readonly publish: (changes: readonly InboxChange[]) => void;
@@ -83,15 +86,23 @@ function makeApp(deps: ApiDeps): App {
   const shared = { database, once: { inTransaction: database.asTenant, ttlMs: idempotencyTtlMs }, published: deps.publish };
 
   return buildApp({ auth, log, observe: metrics.requested, logsSuccess: config['log.level'] === 'debug' }, (app) => {
-    producerRoutes(app, deps, shared);
+    producerRoutes(app, deps, {
+      ...shared,
+      accepted: (caller, events) => {
+        auth.accepted(caller, events);
+        metrics.messagesAccepted(caller.client, events);
+      },
+    });
     inboxRoutes(app, { ...shared, ...inboxSettings(deps), channelNames: namesOf(deps.channels), tokens, feed: deps.feed });
-    apiKeyRoutes(app, { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget });
+    const keyMaker = { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs };
+    apiKeyRoutes(app, { ...keyMaker, forget: auth.forget });
+    tenantRoutes(app, { ...keyMaker, newSecrets: deps.newSecrets });
     operatorRoutes(app, deps);
     app.addHook('onClose', auth.close);
   });
 }
 
-type Shared = Pick<InboxDeps, 'once' | 'published'> & { readonly database: Database };
+type Shared = Pick<InboxDeps, 'once' | 'published'> & Pick<DoorDeps, 'accepted'> & { readonly database: Database };
 
 function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const { config, clock, stages, egress } = deps;

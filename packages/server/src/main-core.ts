@@ -9,7 +9,7 @@ import { bootstrap } from './store/bootstrap.ts';
 import type { Database } from './store/database.ts';
 import type { Opened } from './store/open.ts';
 import { developmentSecrets } from './store/settings.ts';
-import { secretContext, tenantSecret, type SecretPurpose } from './store/tenants.ts';
+import { newTenantSecrets, secretContext, tenantSecret, type SealedSecret, type SecretPurpose } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
 import { makeMetrics, type Metrics } from './telemetry/metrics.ts';
 
@@ -25,6 +25,8 @@ export interface Core {
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   /** The one that users' webhook secrets are derived from. */
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
+  /** For a tenant that is about to be made, and its sibling. */
+  readonly newSecrets: (tenantId: string) => SealedSecret[];
   /** Of the very first start: nobody can read it again. */
   readonly bootstrapKey: string | undefined;
   readonly metrics: Metrics;
@@ -57,6 +59,7 @@ export async function makeCore(opened: Opened, { config, clock, log }: { config:
     pepper,
     tenantKey,
     webhookKey,
+    newSecrets: (tenantId) => newTenantSecrets(tenantId, vault, randomBytes),
     bootstrapKey,
     metrics: makeMetrics(),
     log,

@@ -10,6 +10,7 @@ let users: Map<string, UserCaller>;
 let asked: number;
 let touched: KeyUse[][];
 let monotonicMs: number;
+let refusesTouch = false;
 
 beforeEach(() => {
   keys = new Map([['right', KEY]]);
@@ -28,6 +29,7 @@ beforeEach(() => {
       return users.get(token);
     },
     touchKeys: async (uses) => {
+      if (refusesTouch) throw new Error('away');
       touched.push([...uses]);
     },
     now: () => new Date(monotonicMs),
@@ -49,7 +51,7 @@ test('on a connection that was verified the answer is there at once', async () =
   const socket = new Socket();
   expect(auth.key(sent('right', socket), 'events:write')).toBeInstanceOf(Promise);
   await outcome(sent('right', socket));
-  expect(auth.key(sent('right', socket), 'events:write')).toEqual(KEY);
+  expect(auth.key(sent('right', socket), 'events:write')).toMatchObject({ tenantId: 'acme', keyId: 'k1', client: 'backend' });
   expect(asked).toBe(1);
   // Another credential on the same connection is another caller.
   expect(await outcome(sent('wrong', socket))).toBe('unauthorized');
@@ -112,18 +114,32 @@ test('a user token is remembered on its connection, until it expires', async () 
   await expect(auth.user(sent('ada-token', socket))).rejects.toMatchObject({ code: 'unauthorized' });
 });
 
-test('uses are written together, each key at most once a minute', async () => {
+test('uses are counted and written together, each key once', async () => {
   keys.set('other', { ...KEY, keyId: 'k2' });
-  await Promise.all([outcome(sent('right')), outcome(sent('other')), outcome(sent('right'))]);
+  const socket = new Socket();
+  await Promise.all([outcome(sent('right')), outcome(sent('other')), outcome(sent('right', socket))]);
+  auth.accepted(await auth.key(sent('right', socket), 'events:write'), 7);
+  expect(await outcome(sent('wrong'))).toBe('unauthorized');
   await auth.close();
-  expect(touched.map((uses) => uses.map(({ keyId }) => keyId).sort())).toEqual([['k1', 'k2']]);
+  expect(touched[0]?.toSorted((a, b) => a.keyId.localeCompare(b.keyId))).toEqual([
+    { tenantId: 'acme', keyId: 'k1', requests: 3, events: 7 },
+    { tenantId: 'acme', keyId: 'k2', requests: 1, events: 0 },
+  ]);
 
-  monotonicMs = 59_000;
-  await outcome(sent('right'));
   await auth.close();
   expect(touched).toHaveLength(1);
-  monotonicMs = 65_000;
+  auth.forget(); // the same key, looked up anew
   await outcome(sent('right'));
   await auth.close();
-  expect(touched[1]).toEqual([{ tenantId: 'acme', keyId: 'k1' }]);
+  expect(touched[1]).toEqual([{ tenantId: 'acme', keyId: 'k1', requests: 1, events: 0 }]);
+});
+
+test('uses that could not be written are counted with the next ones', async () => {
+  await outcome(sent('right'));
+  refusesTouch = true;
+  await auth.close();
+  refusesTouch = false;
+  await outcome(sent('right'));
+  await auth.close();
+  expect(touched).toEqual([[{ tenantId: 'acme', keyId: 'k1', requests: 2, events: 0 }]]);
 });

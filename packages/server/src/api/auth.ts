@@ -17,6 +17,14 @@ export interface Caller {
   /** The key's name: counts are kept by it. */
   readonly client: string;
   readonly scopes: readonly string[];
+  /** Since they were last written. */
+  readonly counts: KeyCounts;
+}
+
+interface KeyCounts {
+  requests: number;
+  /** Accepted with this key, repeats not counted. */
+  events: number;
 }
 
 /** The holder of a user token. */
@@ -26,12 +34,12 @@ export interface UserCaller {
   readonly expiresAt: Date;
 }
 
-export interface FoundKey extends Caller {
+export interface FoundKey extends Omit<Caller, 'counts'> {
   /** What is left by the database's clock; null: it does not expire. */
   readonly expiresInMs: number | null;
 }
 
-export interface KeyUse {
+export interface KeyUse extends Readonly<KeyCounts> {
   readonly tenantId: string;
   readonly keyId: string;
 }
@@ -41,7 +49,7 @@ export interface AuthDeps {
   /** Undefined for keys that are unknown, revoked or expired. */
   readonly findKey: (hash: Buffer) => Promise<FoundKey | undefined>;
   readonly verifyUserToken: (token: string) => Promise<UserCaller | undefined>;
-  /** Called in the background, each key at most once a minute. */
+  /** Called in the background, each key once. What rejects is counted with the next ones. */
   readonly touchKeys: (uses: readonly KeyUse[]) => Promise<void>;
   readonly now: () => Date;
   readonly monotonicMs: () => number;
@@ -54,6 +62,8 @@ export interface Auth {
   readonly user: (request: Credentials) => UserCaller | Promise<UserCaller>;
   /** Forgets what was verified: a key was revoked here. Other processes notice within `KEY_TTL_MS`. */
   readonly forget: () => void;
+  /** Events that were accepted with this key. */
+  readonly accepted: (caller: Caller, events: number) => void;
   /** Writes the last uses. */
   readonly close: () => Promise<void>;
 }
@@ -67,7 +77,6 @@ export interface Credentials {
 
 const KEY_TTL_MS = 5_000;
 const UNKNOWN_TTL_MS = 1_000;
-const TOUCH_EVERY_MS = 60_000;
 const FLUSH_AFTER_MS = 5_000;
 const MAX_KEYS = 10_000;
 const MAX_LENGTH = 4_096;
@@ -109,13 +118,16 @@ export function makeAuth(deps: AuthDeps): Auth {
   let keyOf = new WeakMap<Socket, { authorization: string; verified: Verified<Caller> }>();
   const userOf = new WeakMap<Socket, { authorization: string; user: UserCaller; untilMs: number }>();
 
+  function admit(found: Caller | undefined, scope: Scope): Caller {
+    const caller = allow(found, scope);
+    uses.count(caller, 1, 0);
+    return caller;
+  }
+
   async function lookUp(token: string, request: Credentials, scope: Scope): Promise<Caller> {
     const verified = await keys.find(token);
-    if (verified.value) {
-      keyOf.set(request.socket, { authorization: request.authorization ?? '', verified });
-      uses.note(verified.value);
-    }
-    return allow(verified.value, scope);
+    if (verified.value) keyOf.set(request.socket, { authorization: request.authorization ?? '', verified });
+    return admit(verified.value, scope);
   }
 
   async function verify(token: string, { socket, authorization }: Credentials): Promise<UserCaller> {
@@ -131,7 +143,7 @@ export function makeAuth(deps: AuthDeps): Auth {
       refuseQuery(request);
       const known = keyOf.get(request.socket);
       if (known && known.authorization === request.authorization && known.verified.untilMs > deps.monotonicMs())
-        return allow(known.verified.value, scope);
+        return admit(known.verified.value, scope);
       return lookUp(bearer(request), request, scope);
     },
     user: (request) => {
@@ -143,6 +155,9 @@ export function makeAuth(deps: AuthDeps): Auth {
     forget: () => {
       keys.forget();
       keyOf = new WeakMap();
+    },
+    accepted: (caller, events) => {
+      uses.count(caller, 0, events);
     },
     close: () => uses.close(),
   };
@@ -158,7 +173,7 @@ function rememberKeys({ hashKey, findKey, monotonicMs }: AuthDeps) {
     const into = { known, unknown };
     const found = await findKey(hash);
     const ttlMs = found ? Math.min(KEY_TTL_MS, found.expiresInMs ?? KEY_TTL_MS) : UNKNOWN_TTL_MS;
-    const verified = { value: found, untilMs: monotonicMs() + ttlMs };
+    const verified = { value: found && { ...found, counts: { requests: 0, events: 0 } }, untilMs: monotonicMs() + ttlMs };
     (found ? into.known : into.unknown).set(name, verified);
     return verified;
   }
@@ -183,32 +198,52 @@ function rememberKeys({ hashKey, findKey, monotonicMs }: AuthDeps) {
   };
 }
 
-/** Collects which keys were used and writes them in one statement, a few seconds later. */
-function rememberUses({ touchKeys, monotonicMs, log }: AuthDeps) {
-  const touchedAt = new Map<string, number>();
-  let waiting = new Map<string, KeyUse>();
+/** Counts what is done with each key, and writes it in one statement, a few seconds later. */
+function rememberUses({ touchKeys, log }: AuthDeps) {
+  let waiting = new Set<Caller>();
   let timer: NodeJS.Timeout | undefined;
 
   async function flush(): Promise<void> {
     clearTimeout(timer);
     timer = undefined;
-    const batch = [...waiting.values()];
-    waiting = new Map();
-    for (const [keyId, at] of touchedAt) if (monotonicMs() - at > TOUCH_EVERY_MS) touchedAt.delete(keyId);
-    if (batch.length === 0) return;
-    await touchKeys(batch).catch((error: unknown) => {
+    const uses = sumsOf(waiting);
+    waiting = new Set();
+    if (uses.size === 0) return;
+    try {
+      await touchKeys([...uses.values()]);
+    } catch (error) {
       log('api-keys.touch-failed', { error });
-    });
+      for (const [caller, { requests, events }] of uses) count(caller, requests, events);
+    }
   }
 
-  return {
-    note: ({ tenantId, keyId }: KeyUse) => {
-      const last = touchedAt.get(keyId);
-      if (last !== undefined && monotonicMs() - last <= TOUCH_EVERY_MS) return;
-      touchedAt.set(keyId, monotonicMs());
-      waiting.set(keyId, { tenantId, keyId });
+  function count(caller: Caller, requests: number, events: number): void {
+    const { counts } = caller;
+    if (counts.requests === 0 && counts.events === 0) {
+      waiting.add(caller);
       timer ??= setTimeout(() => void flush(), FLUSH_AFTER_MS).unref();
-    },
-    close: flush,
-  };
+    }
+    counts.requests += requests;
+    counts.events += events;
+  }
+
+  return { count, close: flush };
+}
+
+/** Takes the counts. A key that was looked up again meanwhile has several: they are one use, of whichever came first. */
+function sumsOf(callers: Iterable<Caller>): Map<Caller, KeyUse> {
+  const byKey = Map.groupBy(callers, ({ keyId }) => keyId);
+  const uses = new Map<Caller, KeyUse>();
+  for (const [first, ...others] of byKey.values()) {
+    if (!first) continue;
+    const { tenantId, keyId } = first;
+    const use = { tenantId, keyId, requests: 0, events: 0 };
+    for (const { counts } of [first, ...others]) {
+      use.requests += counts.requests;
+      use.events += counts.events;
+      counts.requests = counts.events = 0;
+    }
+    uses.set(first, use);
+  }
+  return uses;
 }

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { CarillonError, type ErrorCode } from '../domain/error.ts';
 import type { AcceptAnswer, AcceptItem, AcceptRequest, AcceptResult, RequestKey } from '../domain/event.ts';
 import { newId, publicId } from '../lib/id.ts';
+import type { Caller } from './auth.ts';
 import { readTraceparent, toItem, type EventContext, type EventWire } from './event-schema.ts';
 import { toProblem, type Problem } from './problem.ts';
 import { problem } from './schema.ts';
@@ -15,6 +16,8 @@ export interface DoorDeps {
   /** The first answer to a request with this key, or undefined. */
   readonly recall: (tenantId: string, key: RequestKey) => Promise<unknown>;
   readonly now: () => Date;
+  /** Events that were accepted with the caller's key and are new. */
+  readonly accepted: (caller: Caller, events: number) => void;
   /** From the settings: 25 days, checked against the retention at start. */
   readonly maxScheduleDays: number;
 }
@@ -55,6 +58,7 @@ export async function acceptOne(
     result && 'id' in result && !result.duplicate && result.id === item.event.id ? fresh : itemAnswer(result, request.id);
   const answer = await deps.accept({ tenantId, requestKey, items: [item], compose });
   if (answer.kind === 'replayed') return { body: repeated(oneOf(answer.answer)), replayed: true };
+  countFresh(deps, request, answer.results);
   return { body: oneOf(compose(answer.results)), replayed: false };
 }
 
@@ -74,7 +78,14 @@ export async function acceptBatch(
   if (good.length === 0) return { body: compose([]), replayed: false };
   const answer = await deps.accept({ tenantId: request.caller.tenantId, requestKey: request.idempotencyKey(), items: good, compose });
   if (answer.kind === 'replayed') return { body: allRepeated(answer.answer), replayed: true };
+  countFresh(deps, request, answer.results);
   return { body: compose(answer.results), replayed: false };
+}
+
+function countFresh({ accepted }: DoorDeps, { caller }: FastifyRequest, results: readonly AcceptResult[]): void {
+  let fresh = 0;
+  for (const result of results) if ('id' in result && !result.duplicate) fresh++;
+  if (fresh > 0) accepted(caller, fresh);
 }
 
 type Context = () => EventContext;

@@ -59,7 +59,7 @@ test('a key is found by its hash until it is revoked or expires', async () => {
   });
   expect((await findByHash(db.database.engine, expiring.hash))!.expiresInMs).toBeGreaterThan(DAY_MS - 60_000);
 
-  expect(await db.database.asTenant('acme', (tx) => revokeKey(tx, 'acme', key.id))).toBe(true);
+  expect(await db.database.asTenant('acme', (tx) => revokeKey(tx, { tenantId: 'acme', id: key.id }))).toBe(true);
   expect(await findByHash(db.database.engine, key.hash)).toBeUndefined();
   await db.moveClock(DAY_MS);
   expect(await findByHash(db.database.engine, expiring.hash)).toBeUndefined();
@@ -69,25 +69,31 @@ test('a key is found by its hash until it is revoked or expires', async () => {
 test('a tenant lists and revokes its own keys only', async () => {
   const mine = [await newKey('other', { name: 'a' }), await newKey('other', { name: 'b' }), await newKey('other', { name: 'c' })];
   const foreign = await newKey('acme');
-  const names = async (limit: number, beforeId: string | null) =>
-    (await db.database.asTenant('other', (tx) => listKeys(tx, 'other', { limit, beforeId }))).map((key) => key.name);
+  const names = async (limit: number, cursor: string | null, forward = false) =>
+    (await db.database.asTenant('other', (tx) => listKeys(tx, { tenantId: 'other', cursor, forward, limit }))).map((key) => key.name);
   expect(await names(2, null)).toEqual(['c', 'b']);
   expect(await names(2, mine[1]!.id)).toEqual(['a']);
-  expect(await db.database.asTenant('other', (tx) => revokeKey(tx, 'other', foreign.id))).toBe(false);
-  expect(await db.database.asTenant('other', (tx) => revokeKey(tx, 'acme', foreign.id))).toBe(false);
+  expect(await names(2, mine[1]!.id, true)).toEqual(['c']);
+  expect(await db.database.asTenant('other', (tx) => revokeKey(tx, { tenantId: 'other', id: foreign.id }))).toBe(false);
+  expect(await db.database.asTenant('other', (tx) => revokeKey(tx, { tenantId: 'acme', id: foreign.id }))).toBe(false);
   expect(await findByHash(db.database.engine, foreign.hash)).toBeDefined();
 });
 
-test('last use is written for all keys given', async () => {
+test('last use is written for all keys given, and what was done with them is added up, whoever writes at the same time', async () => {
   const [a, b, unused] = [await newKey('acme'), await newKey('other'), await newKey('acme')];
-  await touchKeys(db.database.engine, [
-    { tenantId: 'acme', keyId: a.id },
-    { tenantId: 'other', keyId: b.id },
-  ]);
-  const rows = await db.query<{ id: string }>('select id from carillon.api_keys where last_used_at is not null and id = any($1)', [
-    [a.id, b.id, unused.id],
-  ]);
-  expect(rows.map((row) => row.id).sort()).toEqual([a.id, b.id].sort());
+  const uses = [
+    { tenantId: 'acme', keyId: a.id, requests: 2, events: 5 },
+    { tenantId: 'other', keyId: b.id, requests: 1, events: 0 },
+  ];
+  await Promise.all(Array.from({ length: 10 }, (_, at) => touchKeys(db.database.engine, at % 2 === 0 ? uses : uses.toReversed())));
+  const rows = await db.query<{ id: string; requests: string; events: string; used: boolean }>(
+    'select id, request_count as requests, event_count as events, last_used_at is not null as used from carillon.api_keys where id = any($1)',
+    [[a.id, b.id, unused.id]],
+  );
+  const of = (id: string) => rows.find((row) => row.id === id);
+  expect(of(a.id)).toMatchObject({ requests: '20', events: '50', used: true });
+  expect(of(b.id)).toMatchObject({ requests: '10', events: '0', used: true });
+  expect(of(unused.id)).toMatchObject({ requests: '0', events: '0', used: false });
 });
 
 test('ten first starts at once make one tenant and one key; a later start makes none', async () => {
@@ -106,7 +112,7 @@ test('a bootstrap key is taken as it is, and stays revoked once it was', async (
   const found = () => findByHash(db.database.engine, hashApiKey(pepper, 'my own key'));
   await Promise.all([start('my own key'), start('my own key')]);
   const key = (await found())!;
-  await db.database.asTenant('default', (tx) => revokeKey(tx, 'default', key.keyId));
+  await db.database.asTenant('default', (tx) => revokeKey(tx, { tenantId: 'default', id: key.keyId }));
   expect(await start('my own key')).toBeUndefined();
   expect(await found()).toBeUndefined();
   expect(await db.query("select 1 from carillon.api_keys where hint like '%own%'")).toEqual([]);

@@ -13,6 +13,10 @@ export interface ApiKey {
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
   readonly lastUsedAt: Date | null;
+  /** UUID of the key that took over. */
+  readonly replacedBy: string | null;
+  readonly requestCount: number;
+  readonly eventCount: number;
 }
 
 export interface NewApiKey {
@@ -25,7 +29,8 @@ export interface NewApiKey {
   readonly expiresAt: Date | null;
 }
 
-const COLUMNS = `id, name, hint, scopes, created_at as "createdAt", expires_at as "expiresAt", revoked_at as "revokedAt", last_used_at as "lastUsedAt"`;
+const COLUMNS = `id, name, hint, scopes, created_at as "createdAt", expires_at as "expiresAt", revoked_at as "revokedAt", last_used_at as "lastUsedAt",
+  replaced_by as "replacedBy", request_count as "requestCount", event_count as "eventCount"`;
 
 /** Undefined when this key exists already, revoked or not. */
 export async function createKey(tx: Tx, key: NewApiKey): Promise<ApiKey | undefined> {
@@ -61,23 +66,54 @@ export async function findByHash(db: Queryable, hash: Uint8Array): Promise<Valid
   return rows[0];
 }
 
-/** Newest first. `beforeId`: only keys made before that one. */
-export async function listKeys(
-  tx: Tx,
-  tenantId: string,
-  { limit, beforeId }: { limit: number; beforeId: string | null },
-): Promise<ApiKey[]> {
+interface KeyRow {
+  readonly tenantId: string;
+  /** UUID. */
+  readonly id: string;
+}
+
+/** Undefined for one that is not there. */
+export async function findApiKey(tx: Tx, { tenantId, id }: KeyRow): Promise<ApiKey | undefined> {
   const { rows } = await within(tx).query<ApiKey>({
-    name: 'api-keys-list',
+    name: 'api-keys-get',
+    text: `select ${COLUMNS} from carillon.api_keys where tenant_id = $1 and id = $2`,
+    values: [tenantId, id],
+  });
+  return rows[0];
+}
+
+export interface KeyPage {
+  readonly tenantId: string;
+  /** Exclusive. Newest first from there on; `forward` reads the other way, and its rows come oldest first. */
+  readonly cursor: string | null;
+  readonly forward: boolean;
+  readonly limit: number;
+}
+
+export async function listKeys(tx: Tx, { tenantId, cursor, forward, limit }: KeyPage): Promise<ApiKey[]> {
+  const { rows } = await within(tx).query<ApiKey>({
+    name: forward ? 'api-keys-list-forward' : 'api-keys-list',
     text: `select ${COLUMNS} from carillon.api_keys
-            where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
-    values: [tenantId, beforeId, limit],
+            where tenant_id = $1 and ($2::uuid is null or id ${forward ? '>' : '<'} $2) order by id ${forward ? 'asc' : 'desc'} limit $3`,
+    values: [tenantId, cursor, limit],
   });
   return rows;
 }
 
+/** Valid until then: a time that was set before stays when it is earlier. False unless the key is valid and has no successor. */
+export async function replaceKey(tx: Tx, { tenantId, id, by, overlapS }: KeyRow & { by: string; overlapS: number }): Promise<boolean> {
+  const { rowCount } = await within(tx).query({
+    name: 'api-keys-replace',
+    text: `update carillon.api_keys
+              set replaced_by = $3, expires_at = least(expires_at, carillon.now() + make_interval(secs => $4::float8))
+            where tenant_id = $1 and id = $2 and replaced_by is null and revoked_at is null and (expires_at is null or expires_at > carillon.now())`,
+    values: [tenantId, id, by, overlapS],
+  });
+  return rowCount > 0;
+}
+
 /** False when there is no such key. Revoking twice keeps the first time. */
-export async function revokeKey(tx: Tx, tenantId: string, id: string): Promise<boolean> {
+export async function revokeKey(tx: Tx, { tenantId, id }: KeyRow): Promise<boolean> {
   const { rowCount } = await within(tx).query({
     name: 'api-keys-revoke',
     text: 'update carillon.api_keys set revoked_at = coalesce(revoked_at, carillon.now()) where tenant_id = $1 and id = $2',
@@ -86,15 +122,25 @@ export async function revokeKey(tx: Tx, tenantId: string, id: string): Promise<b
   return rowCount > 0;
 }
 
-/** Notes that the keys were used just now. A key that somebody else is writing is passed over: they write the same. */
-export async function touchKeys(db: Queryable, uses: readonly { readonly tenantId: string; readonly keyId: string }[]): Promise<void> {
+/** What was done with a key since it was last noted. */
+export interface KeyUse {
+  readonly tenantId: string;
+  readonly keyId: string;
+  readonly requests: number;
+  readonly events: number;
+}
+
+/** Notes that the keys were used just now. No key may stand twice. Sorted, so that two processes wait for each other instead of deadlocking. */
+export async function touchKeys(db: Queryable, uses: readonly KeyUse[]): Promise<void> {
   await db.query({
     name: 'api-keys-touch',
-    text: `with used as (
-             select k.tenant_id, k.id from carillon.api_keys k
-               join unnest($1::text[], $2::uuid[]) as u (tenant_id, id) on u.tenant_id = k.tenant_id and u.id = k.id
-                for update of k skip locked)
-           update carillon.api_keys k set last_used_at = carillon.now() from used where k.tenant_id = used.tenant_id and k.id = used.id`,
-    values: [uses.map((use) => use.tenantId), uses.map((use) => use.keyId)],
+    text: `with used as materialized (
+             select k.tenant_id, k.id, u.requests, u.events from carillon.api_keys k
+               join unnest($1::text[], $2::uuid[], $3::integer[], $4::integer[]) as u (tenant_id, id, requests, events) on u.tenant_id = k.tenant_id and u.id = k.id
+              order by k.tenant_id, k.id for no key update of k)
+           update carillon.api_keys k
+              set last_used_at = carillon.now(), request_count = k.request_count + used.requests, event_count = k.event_count + used.events
+             from used where k.tenant_id = used.tenant_id and k.id = used.id`,
+    values: [uses.map((use) => use.tenantId), uses.map((use) => use.keyId), uses.map((use) => use.requests), uses.map((use) => use.events)],
   });
 }

@@ -1,5 +1,6 @@
 /** Tenants and their secrets. Each has a sibling for test keys, which nothing leaves. */
 import type { Tx } from '../domain/event.ts';
+import { testTenantOf } from '../domain/tenant.ts';
 import type { Vault } from '../lib/crypto.ts';
 import { within, type Queryable } from './database.ts';
 
@@ -8,10 +9,6 @@ export const SECRET_PURPOSES = ['webhook', 'token'] as const;
 export type SecretPurpose = (typeof SECRET_PURPOSES)[number];
 
 const SECRET_BYTES = 32;
-
-function testTenantOf(tenantId: string): string {
-  return `${tenantId}:test`;
-}
 
 /** What a sealed secret is bound to: opened for another tenant or purpose it fails. */
 export function secretContext(tenantId: string, purpose: SecretPurpose): string {
@@ -52,4 +49,54 @@ export async function tenantSecret(db: Queryable, tenantId: string, purpose: Sec
     values: [tenantId, purpose],
   });
   return rows[0]?.sealed;
+}
+
+export interface Tenant {
+  readonly id: string;
+  /** For people; empty when nobody gave one. */
+  readonly name: string;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+const COLUMNS = 't.id, t.name, t.created_at as "createdAt", t.updated_at as "updatedAt"';
+
+/** Undefined for one that is not there. */
+export async function findTenant(tx: Tx, id: string): Promise<Tenant | undefined> {
+  const { rows } = await within(tx).query<Tenant>({
+    name: 'tenants-find',
+    text: `select ${COLUMNS} from carillon.tenants t where t.id = $1`,
+    values: [id],
+  });
+  return rows[0];
+}
+
+/** Null leaves a field as it is. Undefined for a tenant that is not there. */
+export async function updateTenant(tx: Tx, { id, name }: { id: string; name: string | null }): Promise<Tenant | undefined> {
+  const { rows } = await within(tx).query<Tenant>({
+    name: 'tenants-update',
+    text: `update carillon.tenants t set name = coalesce($2, t.name), updated_at = carillon.now() where t.id = $1 returning ${COLUMNS}`,
+    values: [id, name],
+  });
+  return rows[0];
+}
+
+export interface TenantPage {
+  /** Exclusive. Null: from the first one on. */
+  readonly cursor: string | null;
+  /** Towards smaller ids: the rows come in that order too. */
+  readonly backward: boolean;
+  readonly limit: number;
+}
+
+/** By id, compared by bytes, without the siblings. */
+export async function listTenants(tx: Tx, { cursor, backward, limit }: TenantPage): Promise<Tenant[]> {
+  const { rows } = await within(tx).query<Tenant>({
+    name: backward ? 'tenants-list-backward' : 'tenants-list',
+    text: `select ${COLUMNS} from carillon.tenants t
+            where ($1::text is null or t.id ${backward ? '<' : '>'} $1) and t.id not like '%:test'
+            order by t.id ${backward ? 'desc' : 'asc'} limit $2`,
+    values: [cursor, limit],
+  });
+  return rows;
 }

@@ -33,7 +33,17 @@ test('counts carry their labels', async () => {
     expect(text).toContain(line);
 });
 
+test('clients are told apart by name, up to a hundred of them', async () => {
+  const metrics = makeMetrics();
+  for (let at = 0; at < 150; at++) metrics.messagesAccepted(`client ${at}`, 2);
+  metrics.messagesAccepted('client 7', 1);
+  const text = await metrics.text();
+  expect(text).toContain('carillon_messages_total{client="client 7"} 3');
+  expect(text).toContain('carillon_messages_total{client="other"} 100');
+  expect([...text.matchAll(/^carillon_messages_total\{/gm)]).toHaveLength(101);
+});
+
 test('no label could hold an id of a tenant or a user', () => {
   const labels = new Set(Object.values(METRICS).flatMap(({ labels: names }) => [...names]));
-  expect([...labels].sort()).toEqual(['channel', 'method', 'outcome', 'provider', 'reason', 'route', 'status']);
+  expect([...labels].sort()).toEqual(['channel', 'client', 'method', 'outcome', 'provider', 'reason', 'route', 'status']);
 });

@@ -12,9 +12,17 @@ interface Definition {
 const FAST = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
 const SLOW = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3_600, 21_600, 86_400] as const;
 
+const MAX_CLIENTS = 100;
+const OTHER = 'other';
+
 export const METRICS = {
   carillon_events_accepted_total: { kind: 'counter', help: 'Events accepted and committed; repeats not counted.', labels: [] },
   carillon_events_duplicate_total: { kind: 'counter', help: 'Events answered from an idempotency key.', labels: [] },
+  carillon_messages_total: {
+    kind: 'counter',
+    help: 'Events accepted, by the name of the API key; beyond 100 names `other`.',
+    labels: ['client'],
+  },
   carillon_decisions_total: {
     kind: 'counter',
     help: 'Decisions of the router, by channel and reason code.',
@@ -56,6 +64,8 @@ export const METRICS = {
 export interface Metrics {
   readonly eventsAccepted: (count: number) => void;
   readonly eventsDuplicate: (count: number) => void;
+  /** `client`: the name of the key they came with. */
+  readonly messagesAccepted: (client: string, count: number) => void;
   readonly decided: (channel: string, reason: string, count?: number) => void;
   readonly attempted: (attempt: { channel: string; provider: string; outcome: string }) => void;
   readonly deliveredAfter: (channel: string, seconds: number) => void;
@@ -90,6 +100,8 @@ function makeCounts(registry: Registry) {
   const counter = (name: Name<'counter'>) => new Counter({ ...options(name), registers: [registry] });
   const accepted = counter('carillon_events_accepted_total');
   const duplicate = counter('carillon_events_duplicate_total');
+  const messages = bound(counter('carillon_messages_total'));
+  const clientName = bounded(MAX_CLIENTS);
   const decisions = bound(counter('carillon_decisions_total'));
   const deliveries = bound(counter('carillon_deliveries_total'));
   const lost = counter('carillon_lease_lost_total');
@@ -97,6 +109,7 @@ function makeCounts(registry: Registry) {
   return {
     eventsAccepted: (count: number) => accepted.inc(count),
     eventsDuplicate: (count: number) => duplicate.inc(count),
+    messagesAccepted: (client: string, count: number) => messages(clientName(client)).inc(count),
     decided: (channel: string, reason: string, count = 1) => decisions(channel, reason).inc(count),
     attempted: ({ channel, provider, outcome }: { channel: string; provider: string; outcome: string }) =>
       deliveries(channel, provider, outcome).inc(),
@@ -133,6 +146,17 @@ function makeLevels(registry: Registry) {
 function options(name: keyof typeof METRICS) {
   const { help, labels } = METRICS[name];
   return { name, help, labelNames: [...labels] };
+}
+
+/** People choose these names: the first so many are told apart, so that a label can't grow without end. */
+function bounded(max: number): (name: string) => string {
+  const known = new Set<string>();
+  return (name) => {
+    if (known.has(name)) return name;
+    if (known.size >= max) return OTHER;
+    known.add(name);
+    return name;
+  };
 }
 
 /** Label sets are looked up once: hashing their names on every call costs more than the count itself. */

@@ -78,6 +78,7 @@ export async function activityServer(): Promise<ActivityServer> {
   const door = {
     accept,
     recall,
+    accepted: () => undefined,
     now,
     maxScheduleDays: 25,
     checkMailbox,

@@ -89,13 +89,17 @@ test('a key is made, works, is listed without itself, and is revoked at once in 
   expect(id).toMatch(/^key_[0-9a-hjkmnp-tv-z]{26}$/);
   expect(checksumValid(key)).toBe(true);
   expect(rest).toEqual({
+    tenant_id: 'default',
     name: 'short-lived',
     hint: `${key.slice(0, 12)}…`,
     scopes: ['keys:write'],
     created_at: expect.stringMatching(/Z$/),
     expires_at: null,
     revoked_at: null,
+    replaced_by: null,
     last_used_at: null,
+    request_count: 0,
+    event_count: 0,
   });
 
   const listed = await call('GET', '/v1/api-keys', { key });
@@ -247,7 +251,13 @@ test('the OpenAPI document describes what is enforced', async () => {
   const first = await app.inject('/openapi.json');
   const document = first.json();
   expect(document.openapi).toBe('3.1.1');
-  expect(Object.keys(document.paths)).toEqual(['/health/live', '/health/ready', '/v1/api-keys', '/v1/api-keys/{id}']);
+  expect(Object.keys(document.paths)).toEqual([
+    '/health/live',
+    '/health/ready',
+    '/v1/api-keys',
+    '/v1/api-keys/{id}',
+    '/v1/api-keys/{id}/rotate',
+  ]);
   const post = document.paths['/v1/api-keys'].post;
   expect(post).toMatchObject({
     operationId: 'post_api_keys',
@@ -262,6 +272,8 @@ test('the OpenAPI document describes what is enforced', async () => {
     [
       ['limit', false],
       ['after', false],
+      ['before', false],
+      ['tenant_id', false],
     ],
   );
   expect(document.paths['/v1/api-keys/{id}'].delete.parameters[0]).toMatchObject({ name: 'id', in: 'path', required: true });

@@ -1,133 +1,193 @@
-/** API keys: made, listed, revoked. A key is shown once. */
+/** API keys: made, read, rotated, revoked. A key is shown once. */
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { CarillonError } from '../../domain/error.ts';
-import { newApiKey } from '../../lib/crypto.ts';
-import { newId, parseId, publicId } from '../../lib/id.ts';
-import { createKey, listKeys, revokeKey, type ApiKey } from '../../store/api-keys.ts';
-import { hintOf } from '../../store/bootstrap.ts';
+import type { Tx } from '../../domain/event.ts';
+import { isTestTenant, testTenantOf } from '../../domain/tenant.ts';
+import { parseId, publicId } from '../../lib/id.ts';
+import { findApiKey, listKeys, replaceKey, revokeKey, type ApiKey } from '../../store/api-keys.ts';
 import type { Database } from '../../store/database.ts';
-import { SCOPES } from '../auth.ts';
-import { once, sendAnswer, type Answer } from '../idempotency.ts';
+import { findTenant } from '../../store/tenants.ts';
+import { KeyItem, MadeKey, makeKey, refuseBeyond, viewKey, type KeyMaker } from '../api-key-schema.ts';
+import { SCOPES, type Caller } from '../auth.ts';
+import { found } from '../found.ts';
+import { once, sendAnswer, type Answer, type OnceDeps } from '../idempotency.ts';
+import { directionOf, listQuery, toDirectedPage, type Direction } from '../paging.ts';
 import type { App } from '../request.ts';
-import { idParams, page, pageQuery, readCursor, timestamp, toPage, toWire, wireTime } from '../schema.ts';
+import { callerId, idParams, page, readCursor, timestamp } from '../schema.ts';
 
-export interface ApiKeyDeps {
-  readonly database: Pick<Database, 'asTenant'>;
-  readonly hashKey: (key: string) => Uint8Array;
-  readonly random: (bytes: number) => Buffer;
-  readonly now: () => Date;
+export interface ApiKeyDeps extends KeyMaker {
+  readonly database: Pick<Database, 'asTenant' | 'transaction'>;
   readonly idempotencyTtlMs: number;
-  /** Called after a key was revoked: `Auth.forget`. */
+  /** Called after a key was revoked or rotated: `Auth.forget`. */
   readonly forget: () => void;
 }
 
+const DAY_S = 86_400;
+const MAX_OVERLAP_S = 30 * DAY_S;
+
+const tenantId = callerId
+  .optional()
+  .describe('Whose keys: the own tenant (also when absent), its sibling for tests, or with the scope `operator` any.');
+const Whose = z.strictObject({ tenant_id: tenantId });
 const NewKey = z.strictObject({
   name: z.string().trim().min(1).max(128),
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   expires_at: timestamp.optional().describe('Not set: it does not expire.'),
+  tenant_id: tenantId,
 });
-
-const KeyItem = z.object({
-  id: z.string(),
-  name: z.string(),
-  hint: z.string().describe("The key's first characters."),
-  scopes: z.array(z.string()),
-  created_at: wireTime,
-  expires_at: wireTime.nullable(),
-  revoked_at: wireTime.nullable(),
-  last_used_at: wireTime.nullable().describe('To the minute.'),
-});
-const MadeKey = KeyItem.extend({ key: z.string().optional().describe('Only in the first answer: it is not stored.') });
+const Rotation = z
+  .strictObject({ overlap_seconds: z.int().min(0).max(MAX_OVERLAP_S).default(DAY_S).describe('How long the old key still works.') })
+  .default({ overlap_seconds: DAY_S });
 
 const auth = { kind: 'key', scope: 'keys:write' } as const;
 
 export function apiKeyRoutes(app: App, deps: ApiKeyDeps): void {
-  const { database, forget } = deps;
-
+  readRoutes(app, deps);
   app.post(
     '/v1/api-keys',
     { config: { auth }, schema: { summary: 'Make an API key', body: NewKey, response: { 201: MadeKey } } },
     async (request, reply) => sendAnswer(reply, await make(deps, request, request.body)),
   );
-
-  app.get(
-    '/v1/api-keys',
+  app.post(
+    '/v1/api-keys/:id/rotate',
     {
       config: { auth },
-      schema: { summary: 'List API keys, newest first', querystring: z.strictObject(pageQuery), response: { 200: page(KeyItem) } },
+      schema: {
+        summary: 'Make a key that takes over',
+        description: 'With the same name, scopes and lifetime. The old one works until the overlap ends.',
+        params: idParams('key'),
+        querystring: Whose,
+        body: Rotation,
+        response: { 201: MadeKey },
+      },
     },
-    async ({ caller, query }) => {
-      const beforeId = query.after === undefined ? null : idOfCursor(query.after);
-      const rows = await database.asTenant(caller.tenantId, (tx) => listKeys(tx, caller.tenantId, { limit: query.limit + 1, beforeId }));
-      return toPage(rows, query.limit, wireKey, (last) => [publicId('key', last.id)]);
+    async (request, reply) => {
+      const { overlap_seconds: overlapS } = request.body;
+      const answer = await rotate(deps, request, { tenantId: ownerOf(request), id: request.params.id, overlapS });
+      deps.forget();
+      return sendAnswer(reply, answer);
     },
   );
-
   app.delete(
     '/v1/api-keys/:id',
     {
       config: { auth },
-      schema: { summary: 'Revoke an API key', description: 'For good, within five seconds in every process.', params: idParams('key') },
+      schema: {
+        summary: 'Revoke an API key',
+        description: 'For good, within five seconds in every process.',
+        params: idParams('key'),
+        querystring: Whose,
+      },
     },
-    async ({ caller, params }, reply) => {
-      const found = await database.asTenant(caller.tenantId, (tx) => revokeKey(tx, caller.tenantId, params.id));
-      if (!found) throw new CarillonError('not_found', 'There is nothing with this id.');
-      forget();
+    async (request, reply) => {
+      const key = { tenantId: ownerOf(request), id: request.params.id };
+      if (!(await deps.database.asTenant(key.tenantId, (tx) => revokeKey(tx, key)))) found(undefined);
+      deps.forget();
       return reply.code(204).send();
     },
   );
 }
 
+function readRoutes(app: App, { database }: ApiKeyDeps): void {
+  const list = z.strictObject({ ...listQuery, tenant_id: tenantId });
+  app.get(
+    '/v1/api-keys',
+    { config: { auth }, schema: { summary: 'List API keys, newest first', querystring: list, response: { 200: page(KeyItem) } } },
+    async (request) => {
+      const { limit } = request.query;
+      const owner = ownerOf(request);
+      const { cursor, backward } = cursorOf(directionOf(request.query));
+      const rows = await database.asTenant(owner, (tx) => listKeys(tx, { tenantId: owner, cursor, forward: backward, limit: limit + 1 }));
+      return toDirectedPage(
+        rows,
+        { limit, backward },
+        (key) => viewKey(owner, key),
+        ({ id }) => publicId('key', id),
+      );
+    },
+  );
+  app.get(
+    '/v1/api-keys/:id',
+    {
+      config: { auth },
+      schema: { summary: 'Read an API key', params: idParams('key'), querystring: Whose, response: { 200: KeyItem } },
+    },
+    async (request) => {
+      const key = { tenantId: ownerOf(request), id: request.params.id };
+      return viewKey(key.tenantId, found(await database.asTenant(key.tenantId, (tx) => findApiKey(tx, key))));
+    },
+  );
+}
+
+function cursorOf({ cursor, backward }: Direction): Direction {
+  if (cursor === null) return { cursor, backward };
+  const id = parseId('key', cursor);
+  return { cursor: id ?? readCursor('', 1, backward ? '/before' : '/after').join(), backward };
+}
+
+/** Whose keys are meant. Throws `scope_missing` alike for another tenant and for none. */
+function ownerOf({ caller, query }: { caller: Caller; query: { tenant_id?: string | undefined } }): string {
+  return chosen(caller, query.tenant_id);
+}
+
+function chosen({ tenantId: own, scopes }: Caller, wanted: string | undefined): string {
+  if (wanted === undefined || wanted === own || wanted === testTenantOf(own) || scopes.includes('operator')) return wanted ?? own;
+  throw new CarillonError('scope_missing', 'Keys of another tenant need the scope `operator`.');
+}
+
+/** Another tenant's row is written as the engine: the caller's own transaction would not be let to it. */
+function onceFor({ database, idempotencyTtlMs }: ApiKeyDeps, { tenantId: own }: Caller, owner: string): OnceDeps {
+  const inTransaction: OnceDeps['inTransaction'] = owner === own ? database.asTenant : (_, work) => database.transaction(work);
+  return { inTransaction, ttlMs: idempotencyTtlMs };
+}
+
 function make(
   deps: ApiKeyDeps,
   request: FastifyRequest,
-  { name, scopes, expires_at: expiresAt = null }: { name: string; scopes: readonly string[]; expires_at?: Date | null | undefined },
+  { name, scopes, expires_at, tenant_id: wanted }: z.output<typeof NewKey>,
 ): Promise<Answer<z.output<typeof MadeKey>>> {
-  const { tenantId, scopes: own } = request.caller;
-  const beyond = scopes.find((scope) => !own.includes(scope));
-  if (beyond !== undefined) throw new CarillonError('scope_missing', `A key can't give the scope \`${beyond}\`, which it does not have.`);
-  if (expiresAt !== null && expiresAt <= deps.now()) {
-    throw new CarillonError('invalid', 'The key would have expired already.', {
-      errors: [{ pointer: '/expires_at', code: 'in_the_past', detail: 'A time to come.' }],
-    });
-  }
-  return once({ inTransaction: deps.database.asTenant, ttlMs: deps.idempotencyTtlMs }, request, async (tx) => {
-    // Test keys belong to the sibling tenant, so a tenant's name says which kind its keys are.
-    const key = newApiKey(tenantId.endsWith(':test') ? 'test' : 'live', deps.random);
-    const stored = await createKey(tx, {
-      tenantId,
-      id: newId(deps.now()),
-      hash: deps.hashKey(key),
-      name,
-      hint: hintOf(key),
-      scopes: [...new Set(scopes)],
-      expiresAt,
-    });
-    if (!stored) throw new Error('a new key had the hash of an older one');
-    const item = wireKey(stored);
+  const { caller } = request;
+  const owner = chosen(caller, wanted);
+  const expiresAt = expires_at ?? null;
+  refuseBeyond(caller, scopes);
+  if (isTestTenant(owner) && scopes.includes('operator')) refuseField('/scopes', 'not_for_tests', 'A test key has no `operator`.');
+  if (expiresAt !== null && expiresAt <= deps.now()) refuseField('/expires_at', 'in_the_past', 'A time to come.');
+  return once(onceFor(deps, caller, owner), request, async (tx) => {
+    if (owner !== caller.tenantId && !(await findTenant(tx, owner)))
+      refuseField('/tenant_id', 'unknown_tenant', 'There is no such tenant.');
+    const { key, item } = await makeKey(deps, tx, { tenantId: owner, name, scopes, expiresAt });
     return { status: 201, body: { ...item, key }, replayBody: item };
   });
 }
 
-function wireKey(key: ApiKey): z.output<typeof KeyItem> {
-  return {
-    id: publicId('key', key.id),
-    name: key.name,
-    hint: key.hint,
-    scopes: [...key.scopes],
-    created_at: toWire(key.createdAt),
-    expires_at: toWire(key.expiresAt),
-    revoked_at: toWire(key.revokedAt),
-    last_used_at: toWire(key.lastUsedAt),
-  };
+function refuseField(pointer: string, code: string, detail: string): never {
+  throw new CarillonError('invalid', 'Some fields are not valid.', { errors: [{ pointer, code, detail }] });
 }
 
-function idOfCursor(cursor: string): string {
-  const id = parseId('key', readCursor(cursor, 1)[0] ?? '');
-  if (id === undefined)
-    throw new CarillonError('invalid', 'The cursor is not valid.', {
-      errors: [{ pointer: '/after', code: 'invalid_cursor', detail: 'Pass `next_cursor` of an earlier answer as it is.' }],
-    });
-  return id;
+interface Wanted {
+  readonly tenantId: string;
+  readonly id: string;
+  readonly overlapS: number;
+}
+
+function rotate(deps: ApiKeyDeps, request: FastifyRequest, wanted: Wanted): Promise<Answer<z.output<typeof MadeKey>>> {
+  const { tenantId: owner, id, overlapS } = wanted;
+  return once(onceFor(deps, request.caller, owner), request, async (tx) => {
+    const old = found(await findApiKey(tx, { tenantId: owner, id }));
+    refuseBeyond(request.caller, old.scopes);
+    const { key, item } = await makeKey(deps, tx, { ...old, tenantId: owner, expiresAt: lifetimeAgain(old, deps.now()) });
+    await takeOver(tx, { tenantId: owner, id, overlapS, by: found(parseId('key', item.id)) });
+    return { status: 201, body: { ...item, key }, replayBody: item };
+  });
+}
+
+async function takeOver(tx: Tx, takeover: Parameters<typeof replaceKey>[1]): Promise<void> {
+  if (!(await replaceKey(tx, takeover)))
+    throw new CarillonError('conflict', 'Only a key that is valid, and was not rotated before, can be rotated.');
+}
+
+/** As long from now on as the old one was given. */
+function lifetimeAgain({ createdAt, expiresAt }: ApiKey, now: Date): Date | null {
+  return expiresAt && new Date(now.getTime() + expiresAt.getTime() - createdAt.getTime());
 }
