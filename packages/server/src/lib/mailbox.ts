@@ -23,6 +23,8 @@ export function checkMailbox(text: string): MailboxVerdict {
   if (at < 0) return refuse('it has no @');
   const local = text.slice(0, at);
   if (local.length > MAX_LOCAL_CHARS) return refuse(`the part before the @ is longer than ${MAX_LOCAL_CHARS} characters`);
+  if (/[^\x00-\x7f]/.test(local))
+    return refuse('the part before the @ has a character beyond ASCII, which mail servers take only with SMTPUTF8');
   if (!LOCAL.test(local)) return refuse('the part before the @ is not a plain name');
   const domain = asciiDomain(text.slice(at + 1));
   if (domain === undefined) return refuse('the part after the @ is not a domain');

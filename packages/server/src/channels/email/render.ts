@@ -14,11 +14,12 @@ export interface EmailInput {
 export interface RenderedEmail {
   readonly subject: string;
   readonly html: string;
-  readonly text: string;
+  /** Not given: made from the HTML. */
+  readonly text?: string | undefined;
 }
 
 /** Nothing in the input is ever HTML: all of it is escaped. */
-export function renderEmail({ subject, body, actionUrl, productName, locale }: EmailInput): RenderedEmail {
+export function renderEmail({ subject, body, actionUrl, productName, locale }: EmailInput): Required<RenderedEmail> {
   const url = linkOf(actionUrl);
   return { subject, html: emailHtml({ subject, body, url, productName, lang: langOf(locale) }), text: emailText(body, url, productName) };
 }

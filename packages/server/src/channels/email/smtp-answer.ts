@@ -40,28 +40,37 @@ function fromSilence({ code = '', message }: SmtpFailure, messageLeft: boolean):
 }
 
 function fromReply(failure: SmtpFailure, status: number): SendResult {
-  const { code, command = 'CONN', response } = failure;
+  const { command = 'CONN', response } = failure;
   const detail = `SMTP ${status} after ${command}`;
   const answer = { detail, status, response };
-  if (code === 'ETLS') return { kind: 'transient', reason: 'unreachable', ...answer };
-  const final = status >= 500 && status !== 503 && !aboutTheSession(command);
-  if (!final) return { kind: 'transient', reason: 'provider_error', ...answer };
-  return { kind: 'permanent', reason: reasonOfRefusal(failure, status), ...answer };
+  const ours = reasonOfSession(failure, status);
+  if (ours !== undefined) return { kind: 'transient', reason: ours, ...answer };
+  if (status < 500) return { kind: 'transient', reason: 'provider_error', ...answer };
+  return { kind: 'permanent', reason: reasonOfRefusal(failure), ...answer };
 }
 
-/** A server that turns every client away says nothing about this message. 503 (commands out of order) does not either. */
-function aboutTheSession(command: string): boolean {
-  return ['CONN', 'EHLO', 'HELO', 'STARTTLS', 'RSET'].includes(command);
+/**
+ * What the server has against us and not against this mail: it turns every client away, offers no encryption, or refuses the
+ * credentials. The operator mends that, so no mail is lost to it. Undefined for an answer about the mail.
+ */
+function reasonOfSession({ code, command = 'CONN' }: SmtpFailure, status: number): AttemptReason | undefined {
+  if (code === 'ETLS') return 'unreachable';
+  if (code === 'EAUTH' || [530, 534, 535, 538].includes(status)) return status < 500 ? 'provider_error' : 'unauthorized';
+  const outOfOrder = status === 503;
+  return outOfOrder || ['CONN', 'EHLO', 'HELO', 'LHLO', 'STARTTLS', 'RSET'].includes(command) ? 'provider_error' : undefined;
 }
 
-type Refusal = 'unauthorized' | 'address_rejected' | 'content_rejected' | 'provider_error';
+type Refusal = 'address_gone' | 'address_rejected' | 'content_rejected' | 'provider_error';
+
+/** No such mailbox, moved without a trace, a domain that takes no mail (RFC 3463, RFC 7505): no later mail will arrive either. */
+const GONE = ['5.1.1', '5.1.6', '5.1.10'];
 
 /** The enhanced code (RFC 3463) is more exact than the reply code; without one, the command says what was refused. */
-function reasonOfRefusal({ code, command, response }: SmtpFailure, status: number): Refusal {
+function reasonOfRefusal({ command, response, responseCode: status = 0 }: SmtpFailure): Refusal {
   const enhanced = enhancedCode(response);
-  if (code === 'EAUTH' || [530, 534, 535, 538].includes(status)) return 'unauthorized';
   if (['5.2.3', '5.3.4'].includes(enhanced) || status === 552) return enhanced === '5.2.2' ? 'address_rejected' : 'content_rejected';
   if (command === 'MAIL FROM') return 'provider_error'; // our sender was refused, not the recipient
+  if (GONE.includes(enhanced)) return 'address_gone';
   return bySubject(enhanced) ?? byReplyCode(status, command);
 }
 

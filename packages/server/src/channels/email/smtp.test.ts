@@ -98,7 +98,7 @@ providerContract<EmailAddress, RenderedEmail>({
     [552, 'permanent', 'content_rejected'],
     [553, 'permanent', 'address_rejected'],
     [554, 'permanent', 'content_rejected'],
-    [530, 'permanent', 'unauthorized'],
+    [530, 'transient', 'unauthorized'],
   ],
   secrets: [password, Buffer.from(password).toString('base64'), Buffer.from(`\0carillon\0${password}`).toString('base64')],
 });
@@ -224,7 +224,7 @@ test('TLS from the first byte, and no TLS at all where that was asked for', asyn
 
 test('wrong credentials, a refused sender and a closed door', async () => {
   const login = await serve({ auth: () => ({ status: 535, text: '5.7.8 no' }) });
-  expect(await login.provider.send(message, idle)).toMatchObject({ kind: 'permanent', reason: 'unauthorized', status: 535 });
+  expect(await login.provider.send(message, idle)).toMatchObject({ kind: 'transient', reason: 'unauthorized', status: 535 });
   const sender = await serve({ mailFrom: () => ({ status: 550, text: '5.1.8 unknown sender' }) });
   expect(await sender.provider.send(message, idle)).toMatchObject({ kind: 'permanent', reason: 'provider_error', status: 550 });
   const door = await serve({ greet: () => ({ status: 554, text: 'no service' }) });

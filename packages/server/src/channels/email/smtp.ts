@@ -4,6 +4,7 @@ import type { Message, Provider, SendResult } from '../../domain/channel.ts';
 import { onAbort, throwIfAborted } from '../../lib/abort.ts';
 import { checkHeaderText, checkMailbox } from '../../lib/mailbox.ts';
 import type { EmailAddress } from './channel.ts';
+import { composeMail } from './message.ts';
 import type { RenderedEmail } from './render.ts';
 import { fromSmtpFailure, type SmtpFailure } from './smtp-answer.ts';
 
@@ -47,18 +48,9 @@ export function smtpProvider(options: SmtpOptions): Provider<EmailAddress, Rende
     const attempt = beginAttempt(signal, options.totalTimeoutMs);
     const progress = watch(attempt.signal);
     try {
-      const { response } = await transport.sendMail({
-        from,
-        to: { name: '', address: to.mailbox },
-        envelope: { from: { name: '', address: from.address }, to: [{ name: '', address: to.mailbox }] },
-        messageId: `<${deliveryId}@${options.productHost}>`, // the same on every attempt: receivers drop repeats by it
-        subject: content.subject,
-        text: content.text,
-        html: content.html,
-        headers: { 'Auto-Submitted': 'auto-generated' }, // RFC 3834: no out-of-office answers
-        xMailer: false,
-        signal: attempt.signal,
-      });
+      const messageId = `<${deliveryId}@${options.productHost}>`; // the same on every attempt: receivers drop repeats by it
+      const mail = composeMail(content, { from, to: to.mailbox, messageId });
+      const { response } = await transport.sendMail({ ...mail, signal: attempt.signal });
       return { kind: 'accepted', status: Number(response.slice(0, 3)), response: scrub(response) };
     } catch (error) {
       throwIfAborted(signal);

@@ -1,0 +1,70 @@
+/** One mail as it goes on the wire: what the headers say, and the text beside the HTML. */
+import { compile } from 'html-to-text';
+import type { SendMailOptions } from 'nodemailer';
+import type { RenderedEmail } from './render.ts';
+
+export interface MailEnds {
+  readonly from: { readonly name: string; readonly address: string };
+  /** Checked: `local@domain`, the domain in ASCII. */
+  readonly to: string;
+  readonly messageId: string;
+}
+
+/** Addresses are objects, never text: nothing is there to be parsed into a second recipient. */
+export function composeMail({ subject, html, text = textOf(html) }: RenderedEmail, { from, to, messageId }: MailEnds): SendMailOptions {
+  return {
+    from,
+    to: { name: '', address: to },
+    envelope: { from: { name: '', address: from.address }, to: [{ name: '', address: to }] },
+    messageId,
+    ...(isLiteral(subject) ? { subject } : {}),
+    text,
+    html,
+    headers: {
+      ...(isLiteral(subject) ? {} : { Subject: { prepared: true, foldLines: true, value: encodedWords(subject) } }),
+      'Auto-Submitted': 'auto-generated', // RFC 3834: no out-of-office answers
+    },
+    xMailer: false,
+  };
+}
+
+const LONGEST_WORD = 900;
+
+/** False for what the mail library would pass on as it is, though readers take it for an encoded word or a line can't hold it. */
+function isLiteral(subject: string): boolean {
+  return !subject.includes('=?') && subject.split(/\s/).every((word) => word.length < LONGEST_WORD);
+}
+
+/** Of one encoded word (RFC 2047 2): 75 characters, 12 of them around the base64. */
+const WORD_BYTES = 45;
+
+/** Between two of them white space does not count; no character is cut in two. */
+function encodedWords(text: string): string {
+  const words = [''];
+  for (const character of text) {
+    const longer = (words.at(-1) ?? '') + character;
+    if (Buffer.byteLength(longer) <= WORD_BYTES) words[words.length - 1] = longer;
+    else words.push(character);
+  }
+  return words.map((word) => `=?UTF-8?B?${Buffer.from(word).toString('base64')}?=`).join(' ');
+}
+
+const WIDTH = 78;
+
+/**
+ * HTML as a person reads it: links with their addresses, headings as they were written, nothing of images. Tables that lay
+ * out a mail are read as paragraphs; one that says `role="table"` or has the class `data` keeps its columns.
+ */
+const textOf = compile({
+  wordwrap: WIDTH,
+  selectors: [
+    { selector: 'a', options: { hideLinkHrefIfSameAsText: true, ignoreHref: false, linkBrackets: ['<', '>'], noAnchorUrl: true } },
+    { selector: 'img', format: 'skip' },
+    ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map((selector) => ({ selector, options: { uppercase: false } })),
+    ...['table.data', 'table[role=table]'].map((selector) => ({
+      selector,
+      format: 'dataTable',
+      options: { uppercaseHeaderCells: false, maxColumnWidth: 40 },
+    })),
+  ],
+});
