@@ -46,11 +46,11 @@ export function makeDelivery({ config, database, clock, channels, metrics, log }
     {
       claim: (query) => claim(database, query, { leaseMs, monotonicMs: clock.monotonicMs }),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
-      prepare: (job) => prepare({ channelOf: channels.channelOf, context }, job),
+      prepare: (job) => prepare({ channelFor: channels.channelFor, context }, job),
       complete: (rows) => completeDeliveries(database.engine, rows),
       renew: (jobs) => renew(database, jobs, leaseMs),
       release: (jobs) => releaseDeliveries(database.engine, jobs),
-      suppress: async (job) => suppressAddress(database.engine, job, channels.channelOf(job.channel).address),
+      suppress: async (job) => suppressAddress(database.engine, job, channels.channelFor(job).address),
       policyOf: ({ channel }) => channels.facts.get(channel) ?? NO_POLICY,
       until: ({ expiresAt, event }) => {
         const dropped = new Date(event.acceptedAt.getTime() + (config['retention.days'] - 1) * DAY_MS);

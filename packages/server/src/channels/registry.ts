@@ -1,11 +1,16 @@
 /** The channels of an installation, by name. */
 import { CHANNEL_NAME, IN_APP, type Channel, type ChannelFacts, type ChannelName } from '../domain/channel.ts';
+import { isTestTenant } from '../domain/tenant.ts';
+import { simulated, type Target } from './simulator/simulated.ts';
 
 export interface Registry {
   /** Of all that are known, in_app first: what routing, schemas and retries need. */
   readonly facts: ReadonlyMap<ChannelName, ChannelFacts>;
-  /** Throws for a channel that is not set up in this process: it was, in the one that routed. */
-  readonly channelOf: (name: ChannelName) => Channel;
+  /**
+   * The only way to those who carry a channel: for a test tenant it leads to a simulation of them.
+   * Throws for a channel that is not set up in this process: it was, in the one that routed.
+   */
+  readonly channelFor: (target: Target) => Channel;
   /** Attempts in flight per lane, when the channel has a limit of its own. */
   readonly maxInFlightOf: (name: ChannelName) => number | undefined;
   readonly close: () => Promise<void>;
@@ -24,10 +29,10 @@ export function makeRegistry(channels: readonly Channel[]): Registry {
   }
   return {
     facts: new Map<ChannelName, ChannelFacts>([[IN_APP, INBOX], ...byName]),
-    channelOf: (name) => {
-      const channel = byName.get(name);
-      if (!channel?.available) throw new Error(`the channel ${name} is not set up in this process`);
-      return channel;
+    channelFor: (target) => {
+      const channel = byName.get(target.channel);
+      if (!channel?.available) throw new Error(`the channel ${target.channel} is not set up in this process`);
+      return isTestTenant(target.tenantId) ? simulated(channel, target) : channel;
     },
     maxInFlightOf: (name) => byName.get(name)?.maxInFlight,
     close: async () => {

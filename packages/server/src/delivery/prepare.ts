@@ -1,15 +1,15 @@
 /** A leased delivery becomes a message for a provider: content rendered by its channel, address completed with its secret. */
-import type { Channel, ChannelName, Message, Provider, RenderContext, Telling } from '../domain/channel.ts';
+import type { Channel, Message, Provider, RenderContext, Telling } from '../domain/channel.ts';
 import type { DeliveryJob } from '../domain/delivery.ts';
 import { publicId } from '../lib/id.ts';
 
 export interface PrepareDeps {
-  readonly channelOf: (name: ChannelName) => Channel;
+  readonly channelFor: (job: DeliveryJob) => Channel;
   readonly context: RenderContext;
 }
 
-export async function prepare({ channelOf, context }: PrepareDeps, job: DeliveryJob): Promise<{ provider: Provider; message: Message }> {
-  const channel = channelOf(job.channel);
+export async function prepare({ channelFor, context }: PrepareDeps, job: DeliveryJob): Promise<{ provider: Provider; message: Message }> {
+  const channel = channelFor(job);
   const [provider] = channel.providers;
   if (!provider) throw new Error(`the channel ${job.channel} has no provider`);
   const address = await channel.addressOf(job.address, job);
