@@ -5,16 +5,17 @@ import type { CarillonEvent, Tx } from './domain/event.ts';
 import type { InboxChange } from './domain/notification.ts';
 import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
 import { makeAlarm, type Alarm } from './lib/alarm.ts';
+import { makeLru } from './lib/lru.ts';
 import { makeDelivery, type DeliveryDeps } from './main-delivery.ts';
 import type { Hints } from './realtime/hints.ts';
 import { runRouter } from './router/queue.ts';
-import { route, type Reserve, type Routed } from './router/router.ts';
-import { isLockTimeout, isUnavailable } from './store/database.ts';
+import { route, type Routed, type RouteOptions } from './router/router.ts';
+import { isLockTimeout, isUnavailable, seal } from './store/database.ts';
 import { insertDeliveries } from './store/deliveries.ts';
 import { claimEvent, claimEvents, dueEventIds, insertEvents, nextEventDueMs, postponeEvent, recordProgress } from './store/events.ts';
-import { claimKeys, recallKeys, storeAnswer } from './store/idempotency.ts';
+import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from './store/idempotency.ts';
 import { insertNotifications } from './store/notifications.ts';
-import { audienceChunk, recipientsFor } from './store/recipients.ts';
+import { audienceChunk, insertMentioned, recipientsFor } from './store/recipients.ts';
 
 export interface StageDeps extends DeliveryDeps {
   readonly publish: (changes: readonly InboxChange[]) => void;
@@ -36,7 +37,7 @@ interface Path {
   readonly alarm: Alarm;
   readonly places: Worker['places'];
   readonly recipients: (tx: Tx, keys: readonly UserKey[]) => ReturnType<typeof recipientsFor>;
-  readonly route: (tx: Tx, events: readonly CarillonEvent[], reserve: Reserve) => Promise<Routed>;
+  readonly route: (tx: Tx, events: readonly CarillonEvent[], options: RouteOptions) => Promise<Routed>;
   readonly handOver: (routed: Routed) => void;
 }
 
@@ -45,6 +46,8 @@ interface UserKey {
   readonly userId: string;
 }
 
+/** Ids of users that exist. */
+const KNOWN_USERS = 20_000;
 const NO_PLACES = { reserve: () => false, giveBack: () => undefined };
 
 export function makeStages(deps: StageDeps): Stages {
@@ -86,7 +89,7 @@ function makeRoute({ config, clock, channels }: StageDeps, recipients: Path['rec
     newToken: randomUUID,
     now: clock.now,
   };
-  return (tx, events, reserve) => route(deps, tx, events, reserve);
+  return (tx, events, options) => route(deps, tx, events, options);
 }
 
 function handOver(
@@ -106,13 +109,14 @@ function handOver(
 function acceptorOn({ config, database, clock, hints, metrics, log }: StageDeps, path: Path): Acceptor {
   return makeAcceptor<Routed>({
     inTransaction: database.transaction,
+    seal,
     claimKeys,
+    claimNewKeys,
+    isKnownKey,
     recallKey: async (tenantId, key) => (await recallKeys(database.engine, [{ ...key, tenantId }]))[0],
     storeAnswer,
     insertEvents,
-    mentionUsers: async (tx, events) => {
-      await path.recipients(tx, events.flatMap(namedUsers));
-    },
+    mentionUsers: mentionerOf(config),
     routeNow: config.roles.includes('router') ? path.route : null,
     places: path.places,
     handOver: path.handOver,
@@ -131,6 +135,23 @@ function acceptorOn({ config, database, clock, hints, metrics, log }: StageDeps,
     monotonicMs: clock.monotonicMs,
     log,
   });
+}
+
+/** A user that was there is not looked for each time: one erased since then is made again when the event is routed. */
+function mentionerOf(config: StageDeps['config']): (tx: Tx, events: readonly CarillonEvent[]) => Promise<void> {
+  if (config['users.create'] === 'never') return () => Promise.resolve();
+  const known = makeLru<true>(KNOWN_USERS);
+  return async (tx, events) => {
+    const users = new Map(events.flatMap(namedUsers).map((user) => [recipientKey(user), user]));
+    for (const key of [...users.keys()].filter((one) => known.get(one))) users.delete(key);
+    if (users.size === 0) return;
+    const made = new Set((await insertMentioned(tx, [...users.values()])).map((row) => recipientKey({ ...row, userId: row.id })));
+    for (const key of [...users.keys()].filter((one) => !made.has(one))) known.set(key, true); // those made here are not committed yet
+  };
+}
+
+function recipientKey({ tenantId, userId }: UserKey): string {
+  return `${tenantId}\0${userId}`;
 }
 
 function routerOn({ database, clock, metrics, log }: StageDeps, path: Path, stop: AbortSignal): Promise<void> {

@@ -127,12 +127,14 @@ export function makeWorker(deps: WorkerDeps, settings: WorkerSettings): Worker {
 
 function places(state: State): ReturnType<Worker['places']> {
   const taken: string[] = [];
+  let over = false; // what still runs beside a statement that failed takes none
   const reserve = (lane: string) => {
-    if (state.draining || !state.caughtUp || !limits.reserve(state.lanes, lane)) return false;
+    if (over || state.draining || !state.caughtUp || !limits.reserve(state.lanes, lane)) return false;
     taken.push(lane);
     return true;
   };
   const giveBack = () => {
+    over = true;
     for (const lane of taken.splice(0)) limits.unreserve(state.lanes, lane);
   };
   return { reserve, giveBack };

@@ -4,18 +4,12 @@
  * whoever gets an answer has been committed.
  */
 import { CarillonError } from '../domain/error.ts';
-import type { AcceptAnswer, AcceptRequest, CarillonEvent, KeyClaim, RequestKey, Tx } from '../domain/event.ts';
-import { claimAll, keyName, planRequest, recall, repeatsIn, type Asked, type KeyDeps, type PlannedAnswer } from './repeats.ts';
+import type { AcceptAnswer, AcceptRequest, CarillonEvent, RequestKey } from '../domain/event.ts';
+import { keyName, recall, type Asked } from './repeats.ts';
+import { write, type Places, type WriteDeps, type Written } from './write.ts';
 
 /** `R` is what routing says of a batch: accepting only hands it on. */
-export interface AcceptDeps<R> extends KeyDeps {
-  readonly inTransaction: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
-  readonly storeAnswer: (tx: Tx, answer: Omit<KeyClaim, 'hash' | 'ttlMs'>) => Promise<void>;
-  readonly insertEvents: (tx: Tx, rows: readonly EventRow[]) => Promise<void>;
-  /** Makes the users that these events name, where the installation wants that. */
-  readonly mentionUsers: (tx: Tx, events: readonly CarillonEvent[]) => Promise<void>;
-  /** Null in a process that does not route. */
-  readonly routeNow: ((tx: Tx, events: readonly CarillonEvent[], reserve: Places['reserve']) => Promise<R>) | null;
+export interface AcceptDeps<R> extends WriteDeps<R> {
   readonly places: () => Places;
   /** After the commit. */
   readonly handOver: (routed: R) => void;
@@ -27,18 +21,6 @@ export interface AcceptDeps<R> extends KeyDeps {
   readonly isLockTimeout: (error: unknown) => boolean;
   readonly monotonicMs: () => number;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
-}
-
-export interface EventRow {
-  readonly event: CarillonEvent;
-  readonly requestJson: string;
-  readonly state: 'accepted' | 'scheduled' | 'routed';
-}
-
-/** Room at this process's worker, taken before the commit and given back when there is none. */
-export interface Places {
-  readonly reserve: (lane: string) => boolean;
-  readonly giveBack: () => void;
 }
 
 export interface Acceptor {
@@ -53,8 +35,6 @@ export interface Acceptor {
 const MAX_ROWS = 500;
 const MAX_BYTES = 1_048_576;
 const MAX_RECIPIENTS = 2_000;
-/** Routed in the accepting transaction up to here; larger events wait in the queue. */
-const MAX_RECIPIENTS_NOW = 100;
 /** One batch is decided while the other waits for the disk. */
 const WRITERS = 2;
 /** Beyond this the answer is 503 at once, instead of one that comes too late. */
@@ -70,14 +50,6 @@ interface Waiting extends Asked {
   readonly reject: (error: unknown) => void;
 }
 
-interface Written<R> {
-  readonly answers: readonly PlannedAnswer[];
-  readonly routed: R | null;
-  readonly queued: readonly CarillonEvent[];
-  readonly fresh: number;
-  readonly repeats: number;
-}
-
 /** What the functions below share. */
 interface State<R> {
   readonly deps: AcceptDeps<R>;
@@ -87,6 +59,8 @@ interface State<R> {
   /** Batches that are written and not answered yet. */
   finishing: number;
   scheduled: boolean;
+  /** Whether the last batch held nothing but new requests: the next is then written as if it did too. */
+  asNew: boolean;
   /** Keys of the batches being written. A repeat waits here, not in the database. */
   readonly keysInFlight: Set<string>;
   idleWaiters: (() => void)[];
@@ -100,6 +74,7 @@ export function makeAcceptor<R>(deps: AcceptDeps<R>): Acceptor {
     writers: 0,
     finishing: 0,
     scheduled: false,
+    asNew: true,
     keysInFlight: new Set(),
     idleWaiters: [],
   };
@@ -153,7 +128,7 @@ function takeBatch<R>(state: State<R>): Waiting[] {
 
 async function writeAndSettle<R>(state: State<R>, batch: readonly Waiting[]): Promise<void> {
   state.writers++;
-  const finish = await settle(state.deps, batch, { routing: true });
+  const finish = await settle(state, batch, { routing: true, asNew: state.asNew });
   state.writers--;
   state.finishing++;
   for (const waiting of batch) for (const key of waiting.keys) state.keysInFlight.delete(key);
@@ -202,20 +177,30 @@ function measure(request: AcceptRequest): Pick<Waiting, 'keys' | 'rows' | 'bytes
 /** Answers a batch and hands over what came of it: called when the next one is under way. */
 type Finish = () => void;
 
+interface Mode {
+  readonly routing: boolean;
+  readonly asNew: boolean;
+}
+
+/** As it is written when nothing may be risked any more. */
+const CAREFUL: Mode = { routing: false, asNew: false };
+
 /**
- * Writes a batch. What throws with routing is accepted without; what throws then is halved, so that a bad request fails
- * alone. Never rejects.
+ * Writes a batch. What was wrongly taken for new is written again, what throws with routing is accepted without, and what
+ * throws then is halved, so that a bad request fails alone. Never rejects.
  */
-async function settle<R>(deps: AcceptDeps<R>, batch: readonly Waiting[], { routing }: { routing: boolean }): Promise<Finish> {
+async function settle<R>(state: State<R>, batch: readonly Waiting[], mode: Mode): Promise<Finish> {
+  const { deps } = state;
   const places = deps.places();
   try {
-    const written = await write(deps, batch, routing ? places : null);
+    const written = await write(deps, batch, { places: mode.routing ? places : null, asNew: mode.asNew });
+    state.asNew = written.repeats === 0 && written.answers.every(({ kind }) => kind === 'accepted');
     return () => {
       finishWritten(deps, batch, written);
     };
   } catch (error) {
     places.giveBack();
-    return settleFailed(deps, batch, { routing, error });
+    return deps.isKnownKey(error) ? settle(state, batch, { ...mode, asNew: false }) : settleFailed(state, batch, { ...mode, error });
   }
 }
 
@@ -230,11 +215,8 @@ function finishWritten<R>(deps: AcceptDeps<R>, batch: readonly Waiting[], writte
   deps.counted(written.fresh, written.repeats);
 }
 
-async function settleFailed<R>(
-  deps: AcceptDeps<R>,
-  batch: readonly Waiting[],
-  { routing, error }: { routing: boolean; error: unknown },
-): Promise<Finish> {
+async function settleFailed<R>(state: State<R>, batch: readonly Waiting[], { routing, error }: Mode & { error: unknown }): Promise<Finish> {
+  const { deps } = state;
   const refuse = (reason: unknown) => () => {
     for (const { reject } of batch) reject(reason);
   };
@@ -244,57 +226,24 @@ async function settleFailed<R>(
   }
   if (routing) {
     deps.log('accept.routing-failed', { error, requests: batch.length });
-    return settle(deps, batch, { routing: false });
+    return settle(state, batch, CAREFUL);
   }
-  if (batch.length > 1) return settleHalves(deps, batch);
+  if (batch.length > 1) return settleHalves(state, batch);
   if (!deps.isLockTimeout(error)) return refuse(error);
   // Another process is writing the first request with this key. Each try has waited one lock timeout.
   const since = batch[0]?.since ?? 0;
-  if (deps.monotonicMs() - since < BUSY_AFTER_MS) return settle(deps, batch, { routing: false });
+  if (deps.monotonicMs() - since < BUSY_AFTER_MS) return settle(state, batch, CAREFUL);
   return refuse(
     new CarillonError('idempotency_busy', 'the first request with this key has not finished', { retryAfterS: 1, cause: error }),
   );
 }
 
-async function settleHalves<R>(deps: AcceptDeps<R>, batch: readonly Waiting[]): Promise<Finish> {
+async function settleHalves<R>(state: State<R>, batch: readonly Waiting[]): Promise<Finish> {
   const half = batch.length >> 1;
-  const first = await settle(deps, batch.slice(0, half), { routing: false });
-  const second = await settle(deps, batch.slice(half), { routing: false });
+  const first = await settle(state, batch.slice(0, half), CAREFUL);
+  const second = await settle(state, batch.slice(half), CAREFUL);
   return () => {
     first();
     second();
   };
-}
-
-function write<R>(deps: AcceptDeps<R>, batch: readonly Waiting[], places: Places | null): Promise<Written<R>> {
-  return deps.inTransaction(async (tx) => {
-    const known = await claimAll(deps, tx, batch);
-    const plans = batch.map((waiting) => planRequest(waiting, known));
-    const fresh = plans.flatMap((plan) => plan.fresh);
-    const routeNow = places ? deps.routeNow : null;
-    const routable = (event: CarillonEvent) => routeNow !== null && isRoutableNow(event);
-    const rows = fresh.map(
-      ({ event, requestJson }): EventRow => ({
-        event,
-        requestJson,
-        state: routable(event) ? 'routed' : event.scheduledFor ? 'scheduled' : 'accepted',
-      }),
-    );
-    const now = rows.filter((row) => row.state === 'routed').map((row) => row.event);
-    const later = rows.filter((row) => row.state !== 'routed').map((row) => row.event);
-
-    const [routed] = await Promise.all([
-      routeNow && places && now.length > 0 ? routeNow(tx, now, places.reserve) : null,
-      rows.length > 0 ? deps.insertEvents(tx, rows) : null,
-      later.length > 0 ? deps.mentionUsers(tx, later) : null,
-      ...plans.map((plan) => (plan.corrected === undefined ? null : deps.storeAnswer(tx, plan.corrected))),
-    ]);
-    const answers = plans.map((plan) => plan.answer);
-    return { answers, routed, queued: later, fresh: rows.length, repeats: answers.reduce((sum, answer) => sum + repeatsIn(answer), 0) };
-  });
-}
-
-/** No schedule, and recipients that are all named and few. */
-function isRoutableNow({ scheduledFor, request: { to } }: CarillonEvent): boolean {
-  return scheduledFor === null && to.length <= MAX_RECIPIENTS_NOW && to.every((rule) => typeof rule === 'string' || 'user_id' in rule);
 }

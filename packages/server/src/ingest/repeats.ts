@@ -15,6 +15,10 @@ import type {
 export interface KeyDeps {
   /** Inserts the keys, and returns those that were known already. Waits for a transaction that holds one. */
   readonly claimKeys: (tx: Tx, claims: readonly KeyClaim[]) => Promise<readonly KnownKey[]>;
+  /** The same for keys that are all taken for new: rejects when one was known, and the transaction is then aborted. */
+  readonly claimNewKeys: (tx: Tx, claims: readonly KeyClaim[]) => Promise<void>;
+  /** Whether that is what an error says. */
+  readonly isKnownKey: (error: unknown) => boolean;
   readonly recallKey: (tenantId: string, key: RequestKey) => Promise<KnownKey | undefined>;
   readonly keyTtlMs: number;
 }
@@ -30,28 +34,46 @@ export function keyName(tenantId: string, { route, key }: Pick<RequestKey, 'rout
 }
 
 /**
+ * Claims the keys of requests and of items together, without looking whether a request is a repeat: what is written beside
+ * does not wait for the answer. Rejects, and the transaction is aborted, when anything was known: `isKnownKey`.
+ */
+export function claimAsNew(deps: KeyDeps, tx: Tx, batch: readonly Asked[]): Promise<unknown> {
+  const claims = [claimsOfRequests(deps, batch), claimsOfItems(deps, batch)].map(distinct);
+  return Promise.all(claims.filter((some) => some.length > 0).map((some) => deps.claimNewKeys(tx, some)));
+}
+
+/**
  * Keys that were known before this transaction, by name. The items' keys are claimed after those of whole requests, and only for
  * requests that are new: a repeat, or a mismatch, leaves nothing behind. Names sort the same way, so that nobody deadlocks.
  */
 export async function claimAll(deps: KeyDeps, tx: Tx, batch: readonly Asked[]): Promise<ReadonlyMap<string, KnownKey>> {
-  const requests = batch.flatMap(({ request: { tenantId, requestKey, items, compose } }) => {
-    const asAssumed = () => compose(items.map(({ event }) => ({ id: event.id, duplicate: false })));
-    return requestKey ? [{ ...requestKey, tenantId, answer: asAssumed(), ttlMs: deps.keyTtlMs }] : [];
-  });
-  const known = await claim(deps, tx, requests);
+  const known = await claim(deps, tx, claimsOfRequests(deps, batch));
   const fresh = batch.filter(({ request: { tenantId, requestKey } }) => !requestKey || !known.has(keyName(tenantId, requestKey)));
-  const items = fresh.flatMap(({ request: { tenantId, items: all } }) =>
-    all.flatMap(({ event, itemKey }) => (itemKey ? [{ ...itemKey, tenantId, answer: { id: event.id }, ttlMs: deps.keyTtlMs }] : [])),
+  return new Map([...known, ...(await claim(deps, tx, claimsOfItems(deps, fresh)))]);
+}
+
+function claimsOfRequests({ keyTtlMs: ttlMs }: KeyDeps, batch: readonly Asked[]): KeyClaim[] {
+  return batch.flatMap(({ request: { tenantId, requestKey, items, compose } }) => {
+    const asAssumed = () => compose(items.map(({ event }) => ({ id: event.id, duplicate: false })));
+    return requestKey ? [{ ...requestKey, tenantId, answer: asAssumed(), ttlMs }] : [];
+  });
+}
+
+function claimsOfItems({ keyTtlMs: ttlMs }: KeyDeps, batch: readonly Asked[]): KeyClaim[] {
+  return batch.flatMap(({ request: { tenantId, items } }) =>
+    items.flatMap(({ event, itemKey }) => (itemKey ? [{ ...itemKey, tenantId, answer: { id: event.id }, ttlMs }] : [])),
   );
-  return new Map([...known, ...(await claim(deps, tx, items))]);
+}
+
+async function claim(deps: KeyDeps, tx: Tx, claims: readonly KeyClaim[]): Promise<Map<string, KnownKey>> {
+  if (claims.length === 0) return new Map();
+  const known = await deps.claimKeys(tx, distinct(claims));
+  return new Map(known.map((key) => [keyName(key.tenantId, key), key]));
 }
 
 /** Of equal keys the first one counts. */
-async function claim(deps: KeyDeps, tx: Tx, claims: readonly KeyClaim[]): Promise<Map<string, KnownKey>> {
-  if (claims.length === 0) return new Map();
-  const byName = new Map(claims.toReversed().map((one) => [keyName(one.tenantId, one), one]));
-  const known = await deps.claimKeys(tx, [...byName.values()]);
-  return new Map(known.map((key) => [keyName(key.tenantId, key), key]));
+function distinct(claims: readonly KeyClaim[]): KeyClaim[] {
+  return [...new Map(claims.toReversed().map((one) => [keyName(one.tenantId, one), one])).values()];
 }
 
 /** `refused`: its key stands for another body. One bad request fails alone: its neighbours share the transaction. */

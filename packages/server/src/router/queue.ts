@@ -7,7 +7,7 @@ export interface QueueDeps {
   readonly inTransaction: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
   /** Locks due events until the end of the transaction. */
   readonly claimEvents: (tx: Tx, limit: number) => Promise<readonly CarillonEvent[]>;
-  readonly route: (tx: Tx, events: readonly CarillonEvent[], reserve: Reserve) => Promise<Routed>;
+  readonly route: (tx: Tx, events: readonly CarillonEvent[], options: { readonly reserve: Reserve }) => Promise<Routed>;
   readonly recordProgress: (tx: Tx, progress: Routed['progress']) => Promise<void>;
   /** Locks this one event when it is still due; null when somebody else has it. */
   readonly claimEvent: (tx: Tx, id: string) => Promise<CarillonEvent | null>;
@@ -80,7 +80,7 @@ async function routeClaimed(deps: QueueDeps, claim: (tx: Tx) => Promise<readonly
     const { events, routed } = await deps.inTransaction(async (tx) => {
       const claimed = bounded(await claim(tx));
       if (claimed.length === 0) return { events: claimed, routed: null };
-      const result = await deps.route(tx, claimed, places.reserve);
+      const result = await deps.route(tx, claimed, { reserve: places.reserve });
       await deps.recordProgress(tx, result.progress);
       return { events: claimed, routed: result };
     });

@@ -60,8 +60,19 @@ interface Plan {
   readonly jobs: DeliveryJob[];
 }
 
+export interface RouteOptions {
+  readonly reserve: Reserve;
+  /** Called in the tick of the last statement: the caller may have COMMIT follow at once. */
+  readonly onLast?: () => void;
+}
+
 /** Decides and writes. Throws what the database throws: the caller's transaction is then lost as a whole, and gives the places back. */
-export async function route(deps: RouterDeps, tx: Tx, events: readonly CarillonEvent[], reserve: Reserve): Promise<Routed> {
+export async function route(
+  deps: RouterDeps,
+  tx: Tx,
+  events: readonly CarillonEvent[],
+  { reserve, onLast }: RouteOptions,
+): Promise<Routed> {
   const parts = events.map((event) => ({ event, ...addressed(event.request.to) }));
   const keys = parts
     .filter(({ audience }) => !audience)
@@ -84,10 +95,9 @@ export async function route(deps: RouterDeps, tx: Tx, events: readonly CarillonE
     progress.push({ id: event.id, state: 'routed', cursor: null });
   }
   const leaseEndsAtMs = deps.leaseEndsAtMs();
-  const [changes] = await Promise.all([
-    deps.insertNotifications(tx, plan.notifications),
-    deps.insertDeliveries(tx, plan.deliveries, plan.token),
-  ]);
+  const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);
+  onLast?.();
+  const [changes] = await writing;
   return {
     progress,
     jobs: plan.jobs,

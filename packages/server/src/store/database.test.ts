@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { freshDatabase, type TestDatabase } from '../../test/harness/database.ts';
-import { CommitUnknown, isUnavailable, TransactionAborted, within } from './database.ts';
+import { CommitUnknown, isUnavailable, seal, TransactionAborted, within } from './database.ts';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -62,6 +62,33 @@ test('an answer to COMMIT that was lost is neither success nor failure', async (
   const error = await work.catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(CommitUnknown);
   expect(isUnavailable(error)).toBe(true);
+});
+
+test('a sealed transaction writes all of its statements or none, and takes no further one', async () => {
+  await db.database.transaction(async (tx) => {
+    const last = within(tx).query(insert(6));
+    seal(tx);
+    await last;
+    await expect(within(tx).query(insert(7))).rejects.toThrow();
+  });
+  const failing = db.database.transaction(async (tx) => {
+    const last = Promise.all([within(tx).query(insert(8)), within(tx).query(FAILING)]);
+    seal(tx);
+    await last;
+  });
+  await expect(failing).rejects.toThrow('division by zero');
+  expect(await rows()).toEqual([4, 6]);
+});
+
+test('what fails after a sealed transaction was committed says that it may have been written', async () => {
+  const work = db.database.transaction(async (tx) => {
+    const last = within(tx).query(insert(9));
+    seal(tx);
+    await last;
+    throw new Error('a defect');
+  });
+  await expect(work).rejects.toThrow(CommitUnknown);
+  expect(await rows()).toContain(9);
 });
 
 test('statements are neither compiled nor planned anew, alone and in transactions', async () => {

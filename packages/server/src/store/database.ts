@@ -132,6 +132,16 @@ async function run<Row>(client: pg.PoolClient, statement: Statement): Promise<{ 
   return { rows: rows as Row[], rowCount: rowCount ?? 0 };
 }
 
+/** A transaction that can be told which statements are its last. */
+interface Sealable extends Queryable {
+  readonly seal: () => void;
+}
+
+/** Nothing follows in this transaction: COMMIT leaves with the statements issued in this tick. If one of them fails, nothing is written. */
+export function seal(tx: Tx): void {
+  (tx as unknown as Sealable).seal();
+}
+
 async function inTransaction<T>(
   pool: pg.Pool,
   begin: (client: pg.PoolClient) => Promise<unknown>,
@@ -139,24 +149,41 @@ async function inTransaction<T>(
 ): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
-  let open = true;
-  // What runs on beside a statement that failed must not reach the connection after ROLLBACK: there it would be committed.
-  const tx: Queryable = { query: (statement) => (open ? run(client, statement) : Promise.reject(new TransactionEnded())) };
+  let committing: Promise<void> | undefined;
+  // What runs on beside a statement that failed must not reach the connection after its end: there it would be committed.
+  const tx = {
+    open: true,
+    query: (statement: Statement) => (tx.open ? run(client, statement) : Promise.reject(new TransactionEnded())),
+    seal: () => {
+      tx.open = false;
+      committing ??= commit(client);
+      committing.catch(() => undefined); // awaited below
+    },
+  };
   try {
     const begun = begin(client);
     begun.catch(() => undefined); // awaited below; until then the first statement's error speaks for it
     const result = await work(tx as unknown as Tx);
     await begun;
-    open = false;
-    await commit(client);
+    tx.seal();
+    await committing;
     return result;
   } catch (error) {
-    open = false;
-    broken = error instanceof CommitUnknown || isUnanswered(error) ? error : await rollback(client);
-    throw error;
+    tx.open = false;
+    const reason = committing ? await reasonAfter(committing, error) : error;
+    if (reason instanceof CommitUnknown || isUnanswered(reason)) broken = reason;
+    else if (!committing) broken = await rollback(client);
+    throw reason;
   } finally {
     client.release(broken);
   }
+}
+
+/** Why a transaction failed whose COMMIT has been sent. */
+async function reasonAfter(committing: Promise<void>, error: unknown): Promise<unknown> {
+  const [commitment] = await Promise.allSettled([committing]);
+  if (commitment.status === 'fulfilled') return new CommitUnknown('it was committed, and what came of it is lost', { cause: error });
+  return commitment.reason instanceof TransactionAborted ? error : commitment.reason;
 }
 
 /** COMMIT of an aborted transaction resolves, with the tag ROLLBACK. */

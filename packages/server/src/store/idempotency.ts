@@ -3,6 +3,24 @@ import type { KeyClaim, KnownKey, Tx } from '../domain/event.ts';
 import { bareArray, textArray } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
 
+// Sorted, so that two transactions with the same keys wait for each other instead of deadlocking.
+const CLAIM = `insert into carillon.idempotency_keys as k (tenant_id, route, key, request_hash, answer, created_at, expires_at)
+           select tenant_id, route, key, hash, answer::json, carillon.now(), carillon.now() + make_interval(secs => ttl_ms / 1000)
+             from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::float8[]) as given (tenant_id, route, key, hash, answer, ttl_ms)
+            order by tenant_id collate "C", route, key collate "C"
+               on conflict (tenant_id, route, key) do update
+              set request_hash = excluded.request_hash, answer = excluded.answer, created_at = excluded.created_at, expires_at = excluded.expires_at
+            where k.expires_at <= carillon.now()`;
+
+function valuesOf(claims: readonly KeyClaim[]): string[] {
+  return [
+    ...namesOf(claims),
+    textArray(claims.map((claim) => bytea(claim.hash))),
+    textArray(claims.map((claim) => JSON.stringify(claim.answer))),
+    bareArray(claims.map((claim) => claim.ttlMs)),
+  ];
+}
+
 /**
  * Inserts the keys, or overwrites expired ones, and returns those that were known already. Waits while another
  * transaction holds a key: a lock timeout (55P03) means that the first request is still running.
@@ -10,50 +28,59 @@ import { within, type Queryable } from './database.ts';
  */
 export async function claimKeys(tx: Tx, claims: readonly KeyClaim[]): Promise<KnownKey[]> {
   if (claims.length === 0) return [];
-  const { rows } = await within(tx).query<{ tenant_id: string; route: string; key: string }>({
-    name: 'idempotency-claim',
-    // Sorted, so that two transactions with the same keys wait for each other instead of deadlocking.
-    text: `insert into carillon.idempotency_keys as k (tenant_id, route, key, request_hash, answer, created_at, expires_at)
-           select tenant_id, route, key, hash, answer::json, carillon.now(), carillon.now() + make_interval(secs => ttl_ms / 1000)
-             from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::float8[]) as given (tenant_id, route, key, hash, answer, ttl_ms)
-            order by tenant_id collate "C", route, key collate "C"
-               on conflict (tenant_id, route, key) do update
-              set request_hash = excluded.request_hash, answer = excluded.answer, created_at = excluded.created_at, expires_at = excluded.expires_at
-            where k.expires_at <= carillon.now()
-        returning tenant_id, route, key`,
-    values: [
-      textArray(claims.map((claim) => claim.tenantId)),
-      textArray(claims.map((claim) => claim.route)),
-      textArray(claims.map((claim) => claim.key)),
-      textArray(claims.map((claim) => bytea(claim.hash))),
-      textArray(claims.map((claim) => JSON.stringify(claim.answer))),
-      bareArray(claims.map((claim) => claim.ttlMs)),
-    ],
+  const { rowCount } = await within(tx).query({ name: 'idempotency-claim', text: CLAIM, values: valuesOf(claims) });
+  return rowCount === claims.length ? [] : knownBefore(tx, claims);
+}
+
+/** The same, aborting the transaction when one of them was known: `isKnownKey` tells that error from others. */
+export async function claimNewKeys(tx: Tx, claims: readonly KeyClaim[]): Promise<void> {
+  await within(tx).query({
+    name: 'idempotency-claim-new',
+    text: `with claimed as (${CLAIM} returning 1) select carillon.require_new(count(*) = $7) from claimed`,
+    values: [...valuesOf(claims), claims.length],
   });
-  if (rows.length === claims.length) return [];
-  const fresh = new Set(rows.map((row) => `${row.tenant_id}\0${row.route}\0${row.key}`));
-  return recallKeys(
-    within(tx),
-    claims.filter((claim) => !fresh.has(`${claim.tenantId}\0${claim.route}\0${claim.key}`)),
-  );
+}
+
+/** SQLSTATE of `carillon.require_new`. */
+const KNOWN_KEY = 'CN001';
+
+export function isKnownKey(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === KNOWN_KEY;
+}
+
+/** Of these keys those that this transaction has not written itself. */
+async function knownBefore(tx: Tx, claims: readonly KeyClaim[]): Promise<KnownKey[]> {
+  const { rows } = await within(tx).query<KnownKey>({
+    name: 'idempotency-known-before',
+    text: `${RECALL} where k.xmin <> pg_current_xact_id()::xid`,
+    values: namesOf(claims),
+  });
+  return rows;
 }
 
 function bytea(bytes: Uint8Array): string {
   return `\\x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')}`;
 }
 
-/** Keys that are known and not expired, with their first answers. */
-export async function recallKeys(db: Queryable, keys: readonly Pick<KeyClaim, 'tenantId' | 'route' | 'key'>[]): Promise<KnownKey[]> {
-  const { rows } = await db.query<KnownKey>({
-    name: 'idempotency-recall',
-    // `offset 0`: one look by key for each. A join planned while there were few keys would read them all.
-    text: `select k.tenant_id as "tenantId", k.route, k.key, k.request_hash as hash, k.answer
+// `offset 0`: one look by key for each. A join planned while there were few keys would read them all.
+const RECALL = `select k.tenant_id as "tenantId", k.route, k.key, k.request_hash as hash, k.answer
              from unnest($1::text[], $2::text[], $3::text[]) as given (tenant_id, route, key)
             cross join lateral (
-                  select * from carillon.idempotency_keys k
-                   where k.tenant_id = given.tenant_id and k.route = given.route and k.key = given.key offset 0) as k
-            where k.expires_at > carillon.now()`,
-    values: [keys.map((key) => key.tenantId), keys.map((key) => key.route), keys.map((key) => key.key)],
+                  select k.*, k.xmin from carillon.idempotency_keys k
+                   where k.tenant_id = given.tenant_id and k.route = given.route and k.key = given.key offset 0) as k`;
+
+type KeyName = Pick<KeyClaim, 'tenantId' | 'route' | 'key'>;
+
+function namesOf(keys: readonly KeyName[]): string[] {
+  return [keys.map((key) => key.tenantId), keys.map((key) => key.route), keys.map((key) => key.key)].map(textArray);
+}
+
+/** Keys that are known and not expired, with their first answers. */
+export async function recallKeys(db: Queryable, keys: readonly KeyName[]): Promise<KnownKey[]> {
+  const { rows } = await db.query<KnownKey>({
+    name: 'idempotency-recall',
+    text: `${RECALL} where k.expires_at > carillon.now()`,
+    values: namesOf(keys),
   });
   return rows;
 }

@@ -15,9 +15,9 @@ import { makeAcceptor, type Acceptor } from '../../src/ingest/accept.ts';
 import { checkUrl } from '../../src/lib/egress-url.ts';
 import { derivedId, newId } from '../../src/lib/id.ts';
 import { checkMailbox } from '../../src/lib/mailbox.ts';
-import { isUnavailable } from '../../src/store/database.ts';
+import { isUnavailable, seal } from '../../src/store/database.ts';
 import { insertEvents } from '../../src/store/events.ts';
-import { claimKeys, recallKeys, storeAnswer } from '../../src/store/idempotency.ts';
+import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from '../../src/store/idempotency.ts';
 import { insertNotifications } from '../../src/store/notifications.ts';
 import { insertMentioned } from '../../src/store/recipients.ts';
 import { knownChannels } from './channels.ts';
@@ -134,7 +134,10 @@ export async function activityServer(): Promise<ActivityServer> {
 function acceptor({ database }: TestDatabase): Acceptor {
   return makeAcceptor<null>({
     inTransaction: database.transaction,
+    seal,
     claimKeys,
+    claimNewKeys,
+    isKnownKey,
     recallKey: async (tenantId, key) => (await recallKeys(database.engine, [{ ...key, tenantId }]))[0],
     storeAnswer,
     insertEvents,

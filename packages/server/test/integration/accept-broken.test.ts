@@ -5,9 +5,9 @@ import type { AcceptRequest, CarillonEvent } from '../../src/domain/event.ts';
 import { makeAcceptor, type Acceptor } from '../../src/ingest/accept.ts';
 import { newId } from '../../src/lib/id.ts';
 import { signalTo } from '../../src/store/embedded-process.ts';
-import { isLockTimeout, isUnavailable, within } from '../../src/store/database.ts';
+import { isLockTimeout, isUnavailable, seal, within } from '../../src/store/database.ts';
 import { insertEvents } from '../../src/store/events.ts';
-import { claimKeys, recallKeys, storeAnswer } from '../../src/store/idempotency.ts';
+import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from '../../src/store/idempotency.ts';
 import { count, eventState, eventually } from '../harness/core.ts';
 import { freshDatabase, type TestDatabase } from '../harness/database.ts';
 import { startServer, type Reply, type TestServer } from '../harness/server.ts';
@@ -147,15 +147,19 @@ describe('a statement whose error is swallowed', () => {
   function swallowing(logs: string[]): Acceptor {
     return makeAcceptor<null>({
       inTransaction: db.database.transaction,
+      seal,
       claimKeys,
+      claimNewKeys,
+      isKnownKey,
       recallKey: async (tenantId, key) => (await recallKeys(db.database.engine, [{ ...key, tenantId }]))[0],
       storeAnswer,
       insertEvents: async (tx, rows) => {
-        await insertEvents(tx, rows);
-        if (!rows.some(({ event }) => event.type === 'swallowed')) return;
-        await within(tx)
-          .query({ name: 'planted', text: 'select 1 / 0', values: [] })
-          .catch(() => undefined);
+        const planted = rows.filter(({ event }) => event.type === 'swallowed');
+        const statements = [
+          insertEvents(tx, rows),
+          ...planted.map(() => within(tx).query({ name: 'planted', text: 'select 1 / 0', values: [] })),
+        ];
+        await Promise.allSettled(statements);
       },
       mentionUsers: async () => undefined,
       routeNow: null,

@@ -54,6 +54,17 @@ describe('a request with a key', () => {
     expect(await ofType('mismatched')).toBe(1);
   });
 
+  test('repeats among new requests cost these nothing: each is accepted once, and told at once', async () => {
+    await post(eventFor('first', { type: 'mixed', data: { n: 0 } }), 'mixed-0');
+    const replies = await Promise.all(
+      Array.from({ length: 40 }, (_, n) => post(eventFor('mixed', { type: 'mixed', data: { n } }), `mixed-${n % 30}`)),
+    );
+    // Of the keys 0 to 9 the second request has another body, and the one sent before makes a mismatch of both with key 0.
+    expect(replies.map(({ status }) => status)).toEqual(replies.map((_, n) => (n === 0 || n >= 30 ? 422 : 202)));
+    expect(await ofType('mixed')).toBe(30);
+    expect(await count(server.db, "notifications where type = 'mixed'")).toBe(30);
+  });
+
   test('the same key on another path is another key', async () => {
     const told = { to: ['pathed'], subject: 'Hello' };
     expect((await post(eventFor('pathed', { type: 'pathed' }), 'pathed')).body.duplicate).toBe(false);

@@ -57,7 +57,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
       },
       tx,
       events,
-      () => false,
+      { reserve: () => false },
     );
     await recordProgress(tx, progress);
     if (killed) throw new Error('killed');
