@@ -201,7 +201,9 @@ test.each([
   ['text', { 'content-type': 'text/plain' }],
   ['a form', { 'content-type': 'application/x-www-form-urlencoded' }],
   ['nonsense', { 'content-type': 'json' }],
-  ['a compressed body', { 'content-encoding': 'gzip' }],
+  ['an unknown compression', { 'content-encoding': 'zstd' }],
+  ['two layers of compression', { 'content-encoding': 'gzip, gzip' }],
+  ['another charset', { 'content-type': 'application/json; charset=iso-8859-1' }],
 ])('415: %s', async (_name, headers) => {
   const answer = await post({ to: [] }, headers);
   expect(answer.json()).toMatchObject({ status: 415, code: 'unsupported_media_type' });

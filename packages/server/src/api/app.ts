@@ -1,12 +1,15 @@
 /** The HTTP front: what is the same for all routes. The routes themselves are given by main. */
 import { randomUUID } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
-import type { Socket } from 'node:net';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
 import { fastify, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { CarillonError, ERRORS } from '../domain/error.ts';
 import type { Auth } from './auth.ts';
 import { parseJson } from './body.ts';
+import { makeBodyBudget, type BodyBudget } from './body-budget.ts';
+import { answerBrokenRequest, answerOddRequests, refusedRequest } from './broken-request.ts';
+import { inflate, readEncoding, TAKEN_ENCODINGS } from './inflate.ts';
 import { classify, PROBLEM_TYPE, toProblem } from './problem.ts';
 import { decorateRequests, type App, type RequestFacts, type ZodTypeProvider } from './request.ts';
 import { collectRoutes, noSuchRoute } from './routing.ts';
@@ -28,11 +31,13 @@ export interface AppDeps {
   readonly observe: (seen: RequestSeen) => void;
   /** Whether the lines of successful requests are read at all: they are not even made otherwise. */
   readonly logsSuccess: boolean;
+  /** How long one request may take to arrive, so that slow senders don't hold connections; 30 s when not given. */
+  readonly arrivalTimeoutMs?: number;
 }
 
 const BODY_LIMIT = 1024 * 1024;
-/** How long one request may take to arrive, so that slow senders don't hold connections. */
 const ARRIVAL_TIMEOUT_MS = 30_000;
+const CHECK_ARRIVALS_MS = 5_000;
 /** A user id of 256 bytes, each percent-encoded. */
 const MAX_PARAM_LENGTH = 768;
 const SANE_REQUEST_ID = /^[\w.:-]{8,128}$/;
@@ -40,12 +45,19 @@ const NO_ROUTE = '(none)';
 
 /** `register` adds the routes and whatever else needs the instance. Rejects nothing: a bad registration throws. */
 export function buildApp(deps: AppDeps, register: (app: App) => void): App {
+  const { arrivalTimeoutMs = ARRIVAL_TIMEOUT_MS } = deps;
   const app: App = fastify({
     bodyLimit: BODY_LIMIT,
     exposeHeadRoutes: false, // a HEAD on a stream would never end; a route that wants it says so
     return503OnClosing: false, // main drains: what still arrives is served and told to close its connection
     forceCloseConnections: 'idle',
-    requestTimeout: ARRIVAL_TIMEOUT_MS,
+    requestTimeout: arrivalTimeoutMs,
+    // Node swaps the two timeouts when that for headers is the longer one, as it is by default.
+    http: {
+      requireHostHeader: false,
+      headersTimeout: arrivalTimeoutMs,
+      connectionsCheckingInterval: Math.min(arrivalTimeoutMs, CHECK_ARRIVALS_MS),
+    },
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     genReqId: ({ headers }) => requestId(headers['x-request-id']),
     frameworkErrors: sendProblem,
@@ -57,11 +69,12 @@ export function buildApp(deps: AppDeps, register: (app: App) => void): App {
   app.setSerializerCompiler<z.ZodType>(({ schema }) => serializer(schema));
   app.setErrorHandler(sendProblem);
   acceptJson(app);
+  answerOddRequests(app.server);
   const routes = collectRoutes(app, deps.auth);
   app.addHook('onRequest', (request, reply, done) => {
     request.facts = { route: NO_ROUTE };
     reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');
-    done(request.is404 ? noSuchRoute(routes, request, reply) : refusedAddress(request.url));
+    done(request.is404 ? noSuchRoute(routes, request, reply) : refusedRequest(request));
   });
   app.addHook('onResponse', (request, reply, done) => {
     report(deps, request, reply);
@@ -71,30 +84,56 @@ export function buildApp(deps: AppDeps, register: (app: App) => void): App {
   return app;
 }
 
-/** PostgreSQL has no NUL in a text, so nothing can be found or filtered by one. */
-function refusedAddress(url: string): CarillonError | undefined {
-  if (!url.includes('%00')) return undefined;
-  const inPath = url.indexOf('%00') < url.indexOf('?') || !url.includes('?');
-  if (inPath) return new CarillonError('not_found', 'There is nothing at this path.');
-  return new CarillonError('invalid', 'The query holds a NUL.', { errors: [{ pointer: '', code: 'nul', detail: 'NUL is not allowed.' }] });
-}
-
 function requestId(given: string | string[] | undefined): string {
   return typeof given === 'string' && SANE_REQUEST_ID.test(given) ? given : randomUUID();
 }
 
-/** JSON and nothing else. Compressed bodies are not taken: inflated they could be of any size. */
+/** JSON and nothing else. */
 function acceptJson(app: App): void {
+  const budget = makeBodyBudget();
   app.removeAllContentTypeParsers();
+  app.addHook('preParsing', (request, reply, payload, done) => {
+    try {
+      done(null, isSmall(request.headers) ? payload : largeBody(budget, request, reply));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
     try {
-      if ((request.headers['content-encoding'] ?? 'identity') !== 'identity')
-        throw new CarillonError('unsupported_media_type', 'Compressed bodies are not accepted.');
+      checkCharset(request.headers['content-type']);
       request.facts.raw = bytes;
       done(null, parseJson(bytes));
     } catch (error) {
       done(error as Error);
     }
+  });
+}
+
+/** Under 100,000 bytes, and as they are. */
+function isSmall(headers: IncomingHttpHeaders): boolean {
+  return (
+    headers['content-encoding'] === undefined && headers['transfer-encoding'] === undefined && (headers['content-length']?.length ?? 0) < 6
+  );
+}
+
+/** Takes room for it, and inflates it. What does not say how long it is counts as the longest that its route allows. */
+function largeBody(budget: BodyBudget, request: FastifyRequest, reply: FastifyReply): Readable {
+  const { facts, raw, headers, routeOptions } = request;
+  const { bodyLimit } = routeOptions;
+  const encoding = headers['content-encoding'] ?? 'identity';
+  const compression = encoding.toLowerCase() === 'identity' ? undefined : readEncoding(encoding);
+  const announced = compression ? bodyLimit : Number(headers['content-length'] ?? bodyLimit);
+  reply.raw.once('close', budget.take(facts.caller?.tenantId ?? facts.user?.tenantId ?? '', Math.min(announced, bodyLimit)));
+  return compression ? inflate(raw, compression, bodyLimit) : raw;
+}
+
+function checkCharset(type = ''): void {
+  if (type === 'application/json') return;
+  const [, charset] = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(type) ?? [];
+  if (charset === undefined || charset.toLowerCase() === 'utf-8') return;
+  throw new CarillonError('unsupported_media_type', 'JSON is sent in UTF-8.', {
+    errors: [{ pointer: '/content-type', code: 'unsupported', detail: 'The charset may only be utf-8.' }],
   });
 }
 
@@ -107,6 +146,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   if (error.code === 'internal') facts.error = thrown;
   else if (status >= 500) facts.error = error.cause ?? error;
   if (error.retryAfterS !== undefined) reply.header('retry-after', error.retryAfterS);
+  if (status === 415) reply.header('accept-encoding', TAKEN_ENCODINGS);
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   void reply
     .code(status)
@@ -131,33 +171,4 @@ function report({ log, observe, logsSuccess }: AppDeps, request: FastifyRequest,
     keyId: caller?.keyId,
   };
   log('http.request', code === undefined ? known : { ...known, code, ...(error !== undefined && { error }) });
-}
-
-const BROKEN: Readonly<Record<string, readonly [status: number, detail: string]>> = {
-  HPE_HEADER_OVERFLOW: [431, 'The header fields are too large.'],
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, 'The chunk extensions are too large.'],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'The request did not arrive in time.'],
-};
-
-/** Bytes that are not HTTP: there is no request yet, so the answer is written by hand and the connection ends. */
-function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy(error);
-    return;
-  }
-  const [status, detail] = BROKEN[error.code ?? ''] ?? [400, 'This is not a valid HTTP request.'];
-  const title = STATUS_CODES[status] ?? '';
-  const body = JSON.stringify({
-    type: 'about:blank',
-    title,
-    status,
-    detail,
-    instance: randomUUID(),
-    code: title.toLowerCase().replaceAll(' ', '_'),
-    hint: 'Send HTTP/1.1 as RFC 9112 has it.',
-    retryable: status === 408,
-  });
-  socket.end(
-    `HTTP/1.1 ${status} ${title}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
 }

@@ -24,7 +24,7 @@ const LOCK_TIMEOUT = '55P03'; // PostgreSQL: somebody else holds a row longer th
 const FRAMEWORK_ERRORS: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'malformed_json',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'bad_request',
   FST_ERR_ROUTE_MISSING_CONTENT_TYPE: 'unsupported_media_type',
   FST_ERR_BAD_URL: 'not_found',
   FST_ERR_MAX_PARAM_LENGTH: 'not_found',
@@ -50,6 +50,6 @@ export function classify(error: unknown): CarillonError {
   if (framework) return new CarillonError(framework, ERRORS[framework].title, { cause: error });
   // The caller's connection broke while the body was read: nobody will see this answer, and nothing failed here.
   if (error instanceof Error && 'statusCode' in error && error.statusCode === 400)
-    return new CarillonError('malformed_json', 'The body could not be read.', { cause: error });
+    return new CarillonError('bad_request', 'The connection ended before the body was complete.', { cause: error });
   return new CarillonError('internal', INTERNAL_DETAIL, { cause: error });
 }

@@ -18,7 +18,7 @@ test('the same tables give the same bytes', () => {
 
 test('nothing of the tables is missing', () => {
   for (const { name, env } of SETTINGS) expect(page('configuration')).toContain(`| \`${name}\` | \`${env}\` |`);
-  for (const code of Object.keys(ERRORS)) expect(page('errors')).toContain(`| \`${code}\` |`);
+  for (const code of Object.keys(ERRORS)) expect(page('errors')).toContain(`| [\`${code}\`](#${code}) |`);
   for (const code of Object.keys(REASONS)) expect(page('reasons')).toContain(`| \`${code}\` |`);
   for (const name of Object.keys(METRICS)) expect(page('metrics')).toContain(`| \`${name}\` |`);
   for (const state of Object.keys(DELIVERY_STATES)) expect(page('states')).toContain(state);

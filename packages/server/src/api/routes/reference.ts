@@ -1,6 +1,7 @@
 /** What the program says about itself: its OpenAPI document, and a page for every error at the address that problems name. */
 import type { FastifyReply } from 'fastify';
-import { ERRORS, CarillonError, type ErrorCode } from '../../domain/error.ts';
+import { CarillonError } from '../../domain/error.ts';
+import { ERROR_CODES, errorIndex, errorPage } from '../error-page.ts';
 import { buildOpenApi } from '../openapi.ts';
 import type { App } from '../request.ts';
 
@@ -8,8 +9,6 @@ export interface ReferenceDeps {
   /** Of this program. */
   readonly version: string;
 }
-
-const CODES = Object.keys(ERRORS) as ErrorCode[];
 
 export function referenceRoutes(app: App, { version }: ReferenceDeps): void {
   const config = { auth: { kind: 'none' } } as const;
@@ -21,36 +20,15 @@ export function referenceRoutes(app: App, { version }: ReferenceDeps): void {
     return reply.type('application/json').send(openApi);
   });
 
-  app.get('/errors', { config, schema }, async (_request, reply) => {
-    const items = CODES.map(
-      (code) => `<li><a href="/errors/${code}">${code}</a> (${ERRORS[code].status}): ${escapeHtml(ERRORS[code].title)}</li>`,
-    );
-    return html(reply, 'Errors', `<ul>${items.join('')}</ul>`);
-  });
+  app.get('/errors', { config, schema }, async (_request, reply) => sendPage(reply, errorIndex()));
 
   app.get<{ Params: { code: string } }>('/errors/:code', { config, schema }, async ({ params }, reply) => {
-    const code = CODES.find((known) => known === params.code);
+    const code = ERROR_CODES.find((known) => known === params.code);
     if (code === undefined) throw new CarillonError('not_found', 'There is no such error.');
-    const { status, title, hint, retryable } = ERRORS[code];
-    const advice = retryable ? 'The same request may succeed later.' : 'The same request will fail again.';
-    return html(
-      reply,
-      title,
-      `<p><code>${code}</code>, HTTP status ${status}</p><p>${escapeHtml(hint)}</p><p>${advice}</p><p><a href="/errors">All errors</a></p>`,
-    );
+    return sendPage(reply, errorPage(code));
   });
 }
 
-function html(reply: FastifyReply, title: string, body: string): FastifyReply {
-  const safe = escapeHtml(title);
-  return reply
-    .type('text/html; charset=utf-8')
-    .header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
-    .send(
-      `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${safe}</title></head><body><h1>${safe}</h1>${body}</body></html>`,
-    );
-}
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+function sendPage(reply: FastifyReply, page: string): FastifyReply {
+  return reply.type('text/html; charset=utf-8').header('content-security-policy', "default-src 'none'; frame-ancestors 'none'").send(page);
 }
