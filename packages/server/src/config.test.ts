@@ -46,6 +46,18 @@ test('every default is a value that its own type accepts', () => {
   }
 });
 
+test('a signature of the operator’s own needs a header that can be sent, and that nothing else sets', () => {
+  const header = (name: string, more: Record<string, string> = {}) => problemsOf({ CARILLON_WEBHOOK_SECRET_HEADER: name, ...more });
+  expect(header('X-Trevor-Signature', { CARILLON_WEBHOOK_SECRET: 'a secret of the operator' })).toEqual([]);
+  for (const name of ['Host', 'content-length', 'transfer-encoding', 'connection', 'cookie', 'webhook-signature', 'x y', 'x\r\ny'])
+    expect(header(name), name).toMatchObject([expect.stringContaining('webhook.secret_header')]);
+  expect(header('x-a', { CARILLON_WEBHOOK_HEADERS: '{"X-A":"b"}' })).toMatchObject([expect.stringContaining('webhook.headers')]);
+  expect(problemsOf({ CARILLON_WEBHOOK_SECRET: 'a secret of the operator' })).toMatchObject([
+    expect.stringContaining('needs webhook.secret_header'),
+  ]);
+  expect(problemsOf({ CARILLON_WEBHOOK_SIGNATURES: 'v2' })).toMatchObject([expect.stringContaining('one of v1, v1a')]);
+});
+
 test('later sources win, and each setting knows where it came from', () => {
   const files = { 'base.yaml': 'port: 1\nhost: base\nlog: { level: warn }\n', 'more.yaml': 'port: 2\n' };
   for (const separator of [',', ':']) {

@@ -5,6 +5,7 @@ import { addressRules } from './lib/address.ts';
 import { parseDuration } from './lib/duration.ts';
 import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
+import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
 import {
   choice,
   duration,
@@ -13,42 +14,17 @@ import {
   fromEnvironment,
   list,
   mapping,
+  optional,
+  setting,
   settle,
   size,
   text,
   whole,
-  type Setting,
-  type SettingType,
   type Source,
   type ValuesOf,
 } from './lib/setting.ts';
 
 export const ROLES = ['api', 'router', 'delivery', 'realtime', 'scheduler'] as const;
-
-type Options = Pick<Setting, 'secret' | 'requires'>;
-
-function setting<const N extends string, T>(
-  name: N,
-  type: SettingType<T>,
-  [value, description]: readonly [NoInfer<T>, string],
-  options: Options = {},
-): Setting<N, T> {
-  return { name, env: environmentName(name), type, default: value, description, ...options };
-}
-
-/** Not set by default. */
-function optional<const N extends string, T>(
-  name: N,
-  type: SettingType<T>,
-  description: string,
-  options: Options = {},
-): Setting<N, T | undefined> {
-  return { name, env: environmentName(name), type, default: undefined, description, ...options };
-}
-
-function environmentName(name: string): string {
-  return `CARILLON_${name.replaceAll('.', '_').toUpperCase()}`;
-}
 
 const milliseconds = (...durations: readonly string[]): readonly number[] => durations.map((one) => parseDuration(one) ?? 0);
 const WEBHOOK_RETRY = milliseconds('5s', '5m', '30m', '2h', '5h', '10h', '14h', '20h', '24h');
@@ -120,6 +96,7 @@ export const SETTINGS = [
     {},
     'Sent with every webhook.',
   ]),
+  ...SIGNING_SETTINGS,
   setting('egress.allow', list(text('a range such as 10.1.0.0/16', isCidr), { min: 0, max: 100 }), [
     [],
     'Private ranges that webhooks may reach. Metadata addresses stay blocked.',
@@ -244,7 +221,7 @@ const LONGEST_HOLD_DAYS = 0;
 
 /** What no setting alone can tell: looked at once all sources are merged. */
 function crossCheck(config: Config): string[] {
-  return [...timeProblems(config), ...deliveryProblems(config), ...productionProblems(config)];
+  return [...timeProblems(config), ...deliveryProblems(config), ...productionProblems(config), ...signingProblems(config)];
 }
 
 function timeProblems(config: Config): string[] {

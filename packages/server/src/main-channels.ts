@@ -19,9 +19,20 @@ export function makeChannels(core: Core): Registry {
 }
 
 function webhookOf({ config, egress, clock, webhookKey }: Core): Channel {
-  const http = () => webhookHttp({ egress, now: clock.now, headers: config['webhook.headers'] });
+  const http = () =>
+    webhookHttp({
+      egress,
+      now: clock.now,
+      headers: config['webhook.headers'],
+      schemes: config['webhook.signatures'],
+      plain: plainOf(config),
+    });
   const providers = config['webhook.enabled'] ? [http()] : [];
-  return webhookChannel({ providers, delaysMs: config['webhook.retry'], secretOf: makeSecrets(webhookKey) });
+  return webhookChannel({ providers, delaysMs: config['webhook.retry'], secretsOf: makeSecrets(webhookKey) });
+}
+
+function plainOf({ 'webhook.secret_header': header, 'webhook.secret': secret }: Config) {
+  return header === undefined ? undefined : { header, secret: secret === undefined ? undefined : Buffer.from(secret) };
 }
 
 function emailOf(config: Config): Channel {
@@ -49,14 +60,14 @@ function mailProvider(config: Config): Provider<EmailAddress, RenderedEmail> | u
 }
 
 /** Derived once per user: HKDF on every attempt would be work for nothing. */
-function makeSecrets(webhookKey: Core['webhookKey']): (owner: Owner) => Promise<Uint8Array> {
-  const known = makeLru<Uint8Array>(SECRETS_KEPT);
+function makeSecrets(webhookKey: Core['webhookKey']): (owner: Owner) => Promise<readonly Uint8Array[]> {
+  const known = makeLru<readonly Uint8Array[]>(SECRETS_KEPT);
   return async ({ tenantId, userId }) => {
     const name = `${tenantId}\0${userId}`;
     const cached = known.get(name);
     if (cached) return cached;
-    const secret = deriveWebhookSecret(await webhookKey(tenantId), userId);
-    known.set(name, secret);
-    return secret;
+    const secrets = [deriveWebhookSecret(await webhookKey(tenantId), userId)];
+    known.set(name, secrets);
+    return secrets;
   };
 }

@@ -35,6 +35,7 @@ const METADATA = new Set(
     '169.254.170.2', // ECS tasks
     '169.254.170.23', // EKS pods
     '169.254.42.42', // Scaleway
+    '169.254.0.23', // Tencent
     '168.63.129.16', // Azure wire server
     '100.100.100.200', // Alibaba
     '192.0.0.192', // Oracle

@@ -100,6 +100,7 @@ test('custom headers', () => {
     { 'webhook-signature': 'x' },
     { 'webhook-anything': 'x' },
     { upgrade: 'h2c' },
+    { 'x-a': 'b', 'X-A': 'c' },
   ];
   for (const headers of refused) expect(checkHeaders(headers), JSON.stringify(headers)).toBeTypeOf('string');
   expect(checkHeaders({ 'x-a': 'secret\n' })).not.toContain('secret');

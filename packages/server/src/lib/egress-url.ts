@@ -88,9 +88,12 @@ const MAX_VALUE_CHARS = 4096;
 
 /** Why these custom headers can't be used, or undefined. The reason names the header and never quotes its value. */
 export function checkHeaders(headers: Readonly<Record<string, string>>): string | undefined {
-  for (const [name, value] of Object.entries(headers)) {
-    const reason = headerRefusal(name.toLowerCase(), value);
+  const seen = new Set<string>();
+  for (const [given, value] of Object.entries(headers)) {
+    const name = given.toLowerCase();
+    const reason = seen.has(name) ? `the header ${name} stands there twice` : headerRefusal(name, value);
     if (reason !== undefined) return reason;
+    seen.add(name);
   }
   return undefined;
 }

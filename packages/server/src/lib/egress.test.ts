@@ -1,5 +1,6 @@
 import type { LookupAddress } from 'node:dns';
 import { createServer, type Socket } from 'node:net';
+import { brotliCompressSync, constants, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { makeCertificate } from '../../test/harness/certificate.ts';
 import { type Answer, type Receiver, startReceiver } from '../../test/harness/receiver.ts';
@@ -123,6 +124,79 @@ test('the cut does not leave half a character', async () => {
   const receiver = await receive((response) => response.end(`a${'é'.repeat(4096)}`));
   const answer = await use(local).request(`http://127.0.0.1:${receiver.port}/`, post);
   expect(answer.body).toBe(`a${'é'.repeat(2047)}`);
+});
+
+const text = `says ${'é'.repeat(10_000)}`;
+const codings: [string, (bytes: Buffer) => Buffer][] = [
+  ['gzip', gzipSync],
+  ['x-gzip', gzipSync],
+  ['deflate', deflateSync],
+  ['deflate', deflateRawSync],
+  ['br', (bytes) => brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } })],
+];
+test.each(codings)('an answer in %s is kept inflated', async (coding, compress) => {
+  const receiver = await receive((response) => response.setHeader('content-encoding', coding).end(compress(Buffer.from(text))));
+  const { body } = await use(local).request(`http://127.0.0.1:${receiver.port}/`, post);
+  expect(body).toBe(Buffer.from(text).subarray(0, 4095).toString());
+});
+
+test.each(codings)('a bomb in %s is inflated as far as it is kept, and no further', async (coding, compress) => {
+  const bomb = compress(Buffer.alloc(64 * 1024 * 1024, 'a'));
+  expect(bomb.length).toBeLessThan(80_000);
+  const receiver = await receive((response) => response.setHeader('content-encoding', coding).end(bomb));
+  const egress = use(local);
+  await egress.request(`http://127.0.0.1:${receiver.port}/`, post);
+  const before = process.memoryUsage().rss;
+  const answers = await Promise.all(Array.from({ length: 32 }, () => egress.request(`http://127.0.0.1:${receiver.port}/`, post)));
+  for (const { body } of answers) expect(body).toBe('a'.repeat(4096));
+  expect(process.memoryUsage().rss - before).toBeLessThan(512 * 1024 * 1024); // 2 GiB would come out of them
+});
+
+test('a bomb within a bomb, an unknown coding and a broken one are answers all the same', async () => {
+  const wrapped = gzipSync(gzipSync(Buffer.alloc(16 * 1024 * 1024)));
+  const answers: [string, Buffer, string][] = [
+    ['gzip, gzip', wrapped, '(not read: its content-encoding is "gzip, gzip")'],
+    ['compress', Buffer.from('x'), '(not read: its content-encoding is "compress")'],
+    ['gzip', Buffer.from('not gzip at all'), '(what follows is no gzip)'],
+    ['identity', Buffer.from('plain'), 'plain'],
+    ['gzip', gzipSync('cut short').subarray(0, 18), 'cut'],
+  ];
+  for (const [coding, bytes, wanted] of answers) {
+    const receiver = await receive((response) => response.setHeader('content-encoding', coding).end(bytes));
+    const answer = await use(local).request(`http://127.0.0.1:${receiver.port}/`, post);
+    expect(answer.status).toBe(200);
+    expect(answer.body.startsWith(wanted), `${coding}: ${answer.body}`).toBe(true);
+  }
+});
+
+test('headers without end are cut: nothing of them is kept', async () => {
+  const address = await serveTcp((socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\n');
+      const pour = () => {
+        while (!socket.destroyed && socket.write(`x-${'a'.repeat(500)}: b\r\n`));
+        if (!socket.destroyed) socket.once('drain', pour);
+      };
+      pour();
+    });
+  });
+  expect(await failure(use(local).request(`http://${address}/`, post))).toMatchObject({ kind: 'unreachable', bodySent: true });
+});
+
+test('interim answers without end are no way around the deadline', async () => {
+  const address = await serveTcp((socket) => {
+    const drip = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'), 5);
+    socket.once('close', () => clearInterval(drip));
+  });
+  expect(await failure(use({ ...local, totalTimeoutMs: 100 }).request(`http://${address}/`, post))).toMatchObject({ kind: 'timeout' });
+});
+
+test('many destinations: as many pools as are allowed, and no more sockets', async () => {
+  const receivers = await Promise.all(Array.from({ length: 12 }, () => receive((response) => response.end())));
+  const egress = use({ ...local, maxOrigins: 4 });
+  for (const { port } of receivers) await egress.request(`http://127.0.0.1:${port}/`, post);
+  await expect.poll(() => receivers.filter((receiver) => receiver.openSockets() > 0).length).toBe(4);
+  expect(receivers.slice(-4).every((receiver) => receiver.openSockets() > 0)).toBe(true);
 });
 
 test('no answer: timeout, and the request had left', async () => {

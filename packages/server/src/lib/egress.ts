@@ -7,8 +7,11 @@ import { isIP, type LookupFunction } from 'node:net';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { onAbort, reasonOf } from './abort.ts';
 import { type AddressPolicy, type AddressRules, addressRefusal, addressRules } from './address.ts';
+import { collectAnswer, type EgressResponse } from './egress-answer.ts';
 import { judgeUrl } from './egress-url.ts';
 import { type Lru, makeLru } from './lru.ts';
+
+export type { EgressResponse } from './egress-answer.ts';
 
 export type EgressErrorKind = 'blocked' | 'timeout' | 'unreachable';
 
@@ -30,14 +33,6 @@ export interface EgressRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-export interface EgressResponse {
-  readonly status: number;
-  /** Names in lower case. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** The first 4 KiB, read as UTF-8; NUL and what is no UTF-8 became U+FFFD. */
-  readonly body: string;
 }
 
 export interface Egress {
@@ -69,7 +64,6 @@ export interface EgressOptions extends AddressPolicy {
   readonly lookup?: LookupAll;
 }
 
-const KEPT_BYTES = 4096;
 const KEEP_ALIVE_MS = 10_000;
 const CONNECTIONS_PER_ORIGIN = 64;
 const MAX_ORIGINS = 1024;
@@ -245,32 +239,6 @@ function exchange(pool: Pool, path: string, wanted: EgressRequest, limits: Egres
     };
     pool.dispatch({ method, path, headers, body }, handler);
   });
-}
-
-/** Keeps the first 4 KiB. `add` is false once `maxBytes` have come. */
-function collectAnswer(maxBytes: number) {
-  const kept: Buffer[] = [];
-  let status = 0;
-  let headers: EgressResponse['headers'] = {};
-  let seen = 0;
-  return {
-    begin: (code: number, answered: EgressResponse['headers']): void => {
-      status = code;
-      headers = answered;
-    },
-    add: (chunk: Buffer): boolean => {
-      if (seen < KEPT_BYTES) kept.push(Buffer.from(chunk.subarray(0, KEPT_BYTES - seen))); // a copy: a view would hold the whole read buffer
-      seen += chunk.length;
-      return seen < maxBytes;
-    },
-    read: (): EgressResponse => ({ status, headers, body: kept.length === 0 ? '' : storable(Buffer.concat(kept)) }),
-  };
-}
-
-/** Text for a timeline: PostgreSQL takes no NUL, and the cut may go through a character. */
-function storable(bytes: Buffer): string {
-  const text = bytes.toString().replaceAll('\0', '\ufffd');
-  return bytes.length < KEPT_BYTES ? text : text.replace(/\ufffd$/, '');
 }
 
 /** undici's own complaints about arguments stay what they are: a bug of ours, not of the far end. */

@@ -25,6 +25,31 @@ export interface Setting<N extends string = string, T = unknown> {
   readonly requires?: readonly string[];
 }
 
+type Options = Pick<Setting, 'secret' | 'requires'>;
+
+export function setting<const N extends string, T>(
+  name: N,
+  type: SettingType<T>,
+  [value, description]: readonly [NoInfer<T>, string],
+  options: Options = {},
+): Setting<N, T> {
+  return { name, env: environmentName(name), type, default: value, description, ...options };
+}
+
+/** Not set by default. */
+export function optional<const N extends string, T>(
+  name: N,
+  type: SettingType<T>,
+  description: string,
+  options: Options = {},
+): Setting<N, T | undefined> {
+  return { name, env: environmentName(name), type, default: undefined, description, ...options };
+}
+
+function environmentName(name: string): string {
+  return `CARILLON_${name.replaceAll('.', '_').toUpperCase()}`;
+}
+
 export type ValuesOf<S extends readonly Setting[]> = { readonly [One in S[number] as One['name']]: One['default'] };
 
 /** One place that settings come from. `values` is what it said, by dotted name. */

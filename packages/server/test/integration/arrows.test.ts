@@ -84,6 +84,7 @@ const PLANTED: Readonly<Record<string, readonly Import[]>> = {
   'only-entries-import-config': [
     ['lib/reads-config.ts', 'config.ts'],
     ['api/reads-config.ts', 'config.ts'],
+    ['api/reads-settings.ts', 'config-signing.ts'],
   ],
   'only-entries-import-cli': [['api/calls-cli.ts', 'cli.ts']],
   'sql-lives-in-store': [
@@ -112,6 +113,7 @@ const BACK: Import = ['lib/cycle-b.ts', 'lib/cycle-a.ts'];
 const ALLOWED: readonly Import[] = [
   ['cli.ts', 'main.ts'],
   ['cli.ts', 'config.ts'],
+  ['config.ts', 'config-signing.ts'],
   ['domain/allowed.ts', 'domain/target.ts'],
   ['delivery/allowed.ts', 'delivery/outcome.ts'],
   ['delivery/allowed.ts', 'domain/target.ts'],

@@ -173,6 +173,7 @@ test('each user has a signing secret of his own', async () => {
   await server.call('PUT', '/v1/users/hooked', { body: {}, key: OTHER_KEY });
   const { json } = await server.call('GET', '/v1/users/hooked/webhook-secret');
   expect(json.secret).toBe(`whsec_${deriveWebhookSecret(Buffer.from('webhook key of acme'), 'hooked').toString('base64')}`);
+  expect(json.public_key).toMatch(/^whpk_[A-Za-z0-9+/]{43}=$/);
   expect((await server.call('GET', '/v1/users/hooked/webhook-secret', { key: OTHER_KEY })).json.secret).not.toBe(json.secret);
   expect((await server.call('GET', '/v1/users/nobody/webhook-secret')).status).toBe(404);
 });

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Tx } from '../../domain/event.ts';
 import { deriveWebhookSecret } from '../../lib/crypto.ts';
+import { publicKeyOf } from '../../lib/webhook-signature.ts';
 import type { Database } from '../../store/database.ts';
 import { eraseUser } from '../../store/erase.ts';
 import { getPreferences, getUser, listUsers, putPreferences, putUsers } from '../../store/users.ts';
@@ -30,7 +31,10 @@ export interface UserDeps extends AddressChecks, ChannelChecks {
 const WRITE = { auth: { kind: 'key', scope: 'users:write' } } as const;
 const READ = { auth: { kind: 'key', scope: 'users:read' } } as const;
 const BatchAnswer = z.object({ results: z.array(z.object({ id: z.string().optional(), error: problem.optional() })) });
-const Secret = z.object({ secret: z.string() });
+const Secret = z.object({
+  secret: z.string(),
+  public_key: z.string().describe('For receivers that verify signatures v1a.'),
+});
 
 export function userRoutes(app: App, deps: UserDeps): void {
   writeRoutes(app, deps);
@@ -135,7 +139,12 @@ function secretRoute(app: App, { database, tenantSecret }: UserDeps): void {
     { config: WRITE, schema: { params: callerIdParams, response: { 200: Secret } } },
     async ({ caller: { tenantId }, params: { id } }) => {
       found(await database.asTenant(tenantId, (tx) => getUser(tx, { tenantId, id })));
-      return { secret: `whsec_${deriveWebhookSecret(await tenantSecret(tenantId), id).toString('base64')}` };
+      return viewSecret(deriveWebhookSecret(await tenantSecret(tenantId), id));
     },
   );
+}
+
+/** As Standard Webhooks spells them. */
+function viewSecret(secret: Buffer): z.output<typeof Secret> {
+  return { secret: `whsec_${secret.toString('base64')}`, public_key: publicKeyOf(secret) };
 }

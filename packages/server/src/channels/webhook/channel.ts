@@ -4,8 +4,8 @@ import { renderWebhook } from './render.ts';
 
 export interface WebhookAddress {
   readonly url: string;
-  /** The raw signing key, already decrypted. */
-  readonly secret: Uint8Array;
+  /** Raw signing keys, already decrypted; two while a secret rotates, the new one first. */
+  readonly secrets: readonly Uint8Array[];
 }
 
 export interface WebhookContent {
@@ -16,11 +16,11 @@ export interface WebhookContent {
 export interface WebhookChannelOptions {
   readonly providers: readonly Provider<WebhookAddress, WebhookContent>[];
   readonly delaysMs: readonly number[];
-  /** The key that this user's webhooks are signed with. */
-  readonly secretOf: (owner: Owner) => Promise<Uint8Array>;
+  /** The keys that this user's webhooks are signed with, the newest first. */
+  readonly secretsOf: (owner: Owner) => Promise<readonly Uint8Array[]>;
 }
 
-export function webhookChannel({ providers, delaysMs, secretOf }: WebhookChannelOptions): Channel<WebhookAddress, WebhookContent> {
+export function webhookChannel({ providers, delaysMs, secretsOf }: WebhookChannelOptions): Channel<WebhookAddress, WebhookContent> {
   return {
     name: 'webhook',
     title: 'Webhook',
@@ -30,6 +30,6 @@ export function webhookChannel({ providers, delaysMs, secretOf }: WebhookChannel
     delaysMs,
     providers,
     render: (telling) => ({ body: renderWebhook(telling) }),
-    addressOf: async (url, owner) => ({ url, secret: await secretOf(owner) }),
+    addressOf: async (url, owner) => ({ url, secrets: await secretsOf(owner) }),
   };
 }

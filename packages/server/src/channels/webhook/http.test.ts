@@ -1,9 +1,11 @@
+import { createHmac, createPublicKey, verify } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { expect, test } from 'vitest';
 import { type Behaviour, providerContract, type Subject } from '../../../test/conformance/provider.ts';
 import { type Answer, startReceiver } from '../../../test/harness/receiver.ts';
 import { makeEgress } from '../../lib/egress.ts';
+import { publicKeyOf } from '../../lib/webhook-signature.ts';
 import type { WebhookAddress, WebhookContent } from './channel.ts';
 import { parseRetryAfter, webhookHttp } from './http.ts';
 
@@ -37,7 +39,7 @@ function made(url: string, stopFarEnd: () => Promise<void>, headers?: Record<str
   const egress = makeEgress({ allowLoopback: true, allowRanges: [], totalTimeoutMs: 150, connectTimeoutMs: 100, maxResponseBytes: 65_536 });
   return {
     provider: webhookHttp({ egress, now: () => new Date(), headers }),
-    message: { deliveryId: 'dlv_1', address: { url, secret }, content: { body: '{"täg":"\u2028"}' } },
+    message: { deliveryId: 'dlv_1', address: { url, secrets: [secret] }, content: { body: '{"täg":"\u2028"}' } },
     stop: async () => {
       await egress.close();
       await stopFarEnd();
@@ -96,6 +98,55 @@ test('the receiver verifies the signature with the library of Standard Webhooks,
   await stop();
 });
 
+test('two secrets, both schemes and a header of the operator: each receiver finds the signature that he knows', async () => {
+  const older = Buffer.from('the secret that goes out of use.');
+  const seen: Record<string, string>[] = [];
+  const receiver = await startReceiver((response, request) => {
+    seen.push(request.headers as Record<string, string>);
+    response.end();
+  });
+  const egress = makeEgress({
+    allowLoopback: true,
+    allowRanges: [],
+    totalTimeoutMs: 5_000,
+    connectTimeoutMs: 500,
+    maxResponseBytes: 65_536,
+  });
+  const options = { egress, now: () => new Date(), schemes: ['v1', 'v1a'] as const };
+  const message = {
+    deliveryId: 'dlv_1',
+    address: { url: `http://127.0.0.1:${receiver.port}/`, secrets: [secret, older] },
+    content: { body: '{"täg":1}' },
+  };
+  await webhookHttp({ ...options, plain: { header: 'X-Trevor-Signature', secret: undefined } }).send(message, idle);
+  await webhookHttp({ ...options, plain: { header: 'X-Trevor-Signature', secret: older } }).send(message, idle);
+  const { body } = message.content;
+  for (const headers of seen) {
+    expect(headers['webhook-signature']!.split(' ').map((one) => one.split(',')[0])).toEqual(['v1', 'v1a', 'v1', 'v1a']);
+    for (const one of [secret, older]) {
+      expect(() => new Webhook(one.toString('base64')).verify(body, headers, { jsonParse: false })).not.toThrow();
+      expect(v1aHolds(publicKeyOf(one), headers, body)).toBe(true);
+      expect(v1aHolds(publicKeyOf(one), headers, `${body} `)).toBe(false);
+    }
+    expect(v1aHolds(publicKeyOf(Buffer.from('a secret of somebody else, thanks')), headers, body)).toBe(false);
+  }
+  const plain = (one: Buffer) => createHmac('sha256', one).update(body).digest('hex');
+  expect(seen.map((headers) => headers['x-trevor-signature'])).toEqual([`${plain(secret)}, ${plain(older)}`, plain(older)]);
+  expect(() => webhookHttp({ ...options, plain: { header: 'Webhook-Signature', secret } })).toThrow(/set by Carillon/);
+  await egress.close();
+  await receiver.close();
+});
+
+/** As a receiver does it who knows the public key only. */
+function v1aHolds(publicKey: string, headers: Record<string, string>, body: string): boolean {
+  const x = Buffer.from(publicKey.replace('whpk_', ''), 'base64').toString('base64url');
+  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  const content = Buffer.from(`${headers['webhook-id']}.${headers['webhook-timestamp']}.${body}`);
+  return headers['webhook-signature']!.split(' ')
+    .filter((one) => one.startsWith('v1a,'))
+    .some((one) => verify(null, content, key, Buffer.from(one.slice('v1a,'.length), 'base64')));
+}
+
 test("the timestamp is the attempt's, in seconds", async () => {
   const receiver = await startReceiver((response) => response.end());
   const egress = makeEgress({
@@ -107,7 +158,11 @@ test("the timestamp is the attempt's, in seconds", async () => {
   });
   let at = new Date('2026-01-01T00:00:00.999Z');
   const provider = webhookHttp({ egress, now: () => at });
-  const message = { deliveryId: 'dlv_1', address: { url: `http://127.0.0.1:${receiver.port}/`, secret }, content: { body: '{}' } };
+  const message = {
+    deliveryId: 'dlv_1',
+    address: { url: `http://127.0.0.1:${receiver.port}/`, secrets: [secret] },
+    content: { body: '{}' },
+  };
   await provider.send(message, idle);
   at = new Date('2026-01-01T00:05:00Z');
   await provider.send(message, idle);
@@ -134,7 +189,7 @@ test.each(['http://10.0.0.1/', 'http://169.254.169.254/latest/', 'http://hook.in
   '%s is blocked for good',
   async (url) => {
     const { provider, message, stop } = made('', () => Promise.resolve());
-    const result = await provider.send({ ...message, address: { url, secret } }, idle);
+    const result = await provider.send({ ...message, address: { url, secrets: [secret] } }, idle);
     expect(result).toMatchObject({ kind: 'permanent', reason: 'egress_blocked' });
     expect(JSON.stringify(result)).not.toContain(url);
     await stop();

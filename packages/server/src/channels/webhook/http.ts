@@ -1,8 +1,8 @@
 /** Webhook over HTTP, signed as Standard Webhooks 1.0 describes (https://www.standardwebhooks.com). */
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Answer, Message, Provider, SendResult } from '../../domain/channel.ts';
 import { type Egress, EgressError, type EgressResponse } from '../../lib/egress.ts';
 import { checkHeaders } from '../../lib/egress-url.ts';
+import { signBody, signWebhook, type Scheme } from '../../lib/webhook-signature.ts';
 import type { WebhookAddress, WebhookContent } from './channel.ts';
 
 export interface WebhookHttpDeps {
@@ -10,13 +10,28 @@ export interface WebhookHttpDeps {
   readonly now: () => Date;
   /** Sent with every message, in addition to ours or instead of `content-type` and `user-agent`. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Of `webhook-signature`. Default: v1. */
+  readonly schemes?: readonly Scheme[] | undefined;
+  /** A plain HMAC of the body besides. `secret`: instead of the address's own. */
+  readonly plain?: { readonly header: string; readonly secret: Uint8Array | undefined } | undefined;
 }
 
-/** Throws when one of `headers` can't be sent. The egress client belongs to the caller, who closes it. */
-export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Provider<WebhookAddress, WebhookContent> {
-  const refusal = checkHeaders(headers);
+/** Throws when one of `headers`, or the header of `plain`, can't be sent. The egress client belongs to the caller, who closes it. */
+export function webhookHttp({
+  egress,
+  now,
+  headers = {},
+  schemes = ['v1'],
+  plain,
+}: WebhookHttpDeps): Provider<WebhookAddress, WebhookContent> {
+  const refusal = checkHeaders(plain ? { ...headers, [plain.header]: '' } : headers);
   if (refusal !== undefined) throw new Error(`custom webhook headers: ${refusal}`);
   const fixed = { 'content-type': 'application/json', 'user-agent': 'Carillon', ...lowerCased(headers) };
+
+  const plainName = plain?.header.toLowerCase();
+  function plainSignature({ secrets }: WebhookAddress, { body }: WebhookContent): Record<string, string> | undefined {
+    return plainName === undefined ? undefined : { [plainName]: signBody(plain?.secret ? [plain.secret] : secrets, body) };
+  }
 
   async function send({ deliveryId, address, content }: Message<WebhookAddress, WebhookContent>, signal: AbortSignal): Promise<SendResult> {
     const startedAt = now();
@@ -25,7 +40,8 @@ export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Pro
       ...fixed,
       'webhook-id': deliveryId,
       'webhook-timestamp': timestamp,
-      'webhook-signature': signWebhook(address.secret, deliveryId, timestamp, content.body),
+      'webhook-signature': signWebhook(address.secrets, schemes, { id: deliveryId, timestamp, body: content.body }),
+      ...plainSignature(address, content),
     };
     try {
       const response = await egress.request(address.url, { method: 'POST', headers: signed, body: content.body, signal });
@@ -41,20 +57,6 @@ export function webhookHttp({ egress, now, headers = {} }: WebhookHttpDeps): Pro
 
 function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
-}
-
-/** The value of `webhook-signature`, symmetric scheme v1. `timestamp` in seconds, `secret` the raw key. */
-function signWebhook(secret: Uint8Array, id: string, timestamp: string, body: string): string {
-  return `v1,${createHmac('sha256', keyOf(secret)).update(`${id}.${timestamp}.${body}`).digest('base64')}`;
-}
-
-/** A Hmac from raw bytes spends five times as long on wrapping the key as on the signature. */
-const keyObjects = new WeakMap<Uint8Array, KeyObject>();
-
-function keyOf(secret: Uint8Array): KeyObject {
-  let key = keyObjects.get(secret);
-  if (!key) keyObjects.set(secret, (key = createSecretKey(secret)));
-  return key;
 }
 
 /**
