@@ -1,7 +1,9 @@
 /** All settings, and the only place that reads the environment. */
 import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { addressRules } from './lib/address.ts';
+import { channelSettings, completeChannels } from './lib/channel-setting.ts';
 import { parseDuration } from './lib/duration.ts';
 import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
@@ -131,6 +133,11 @@ export const SETTINGS = [
   ),
   setting('email.smtp.max_connections', whole(1, 100), [5, 'Connections kept to the SMTP server.'], { requires: ['email.smtp.host'] }),
 
+  setting('channels', channelSettings(), [
+    {},
+    'Further channels and who carries them: see the guide on channels. A text that is `${NAME}` is read from the environment.',
+  ]),
+
   setting('stream.heartbeat', duration('1s', '5m'), [
     20_000,
     'How often an idle stream gets a comment, so that nothing in between closes it.',
@@ -180,15 +187,15 @@ export function loadConfig(
   overrides: Partial<Record<keyof Config, unknown>> = {},
 ): LoadedConfig {
   const commandLine = { name: 'command line', values: new Map(Object.entries(overrides)), problems: [] };
-  const given = [...fileSources(env.CARILLON_CONFIG, readFile), fromEnvironment(SETTINGS, env, NOT_SETTINGS), commandLine];
+  const given = [...fileSources(env, readFile), fromEnvironment(SETTINGS, env, NOT_SETTINGS), commandLine];
   const { values, sources, problems } = settle(SETTINGS, given);
   const all = [...problems, ...crossCheck(values)];
   if (all.length > 0) throw new ConfigError(all);
   return { config: values, sources };
 }
 
-function fileSources(paths: string | undefined, readFile: ReadFile): Source[] {
-  const named = (paths ?? '')
+function fileSources(env: Environment, readFile: ReadFile): Source[] {
+  const named = (env.CARILLON_CONFIG ?? '')
     .split(/[,:]/)
     .map((path) => path.trim())
     .filter((path) => path !== '');
@@ -196,7 +203,7 @@ function fileSources(paths: string | undefined, readFile: ReadFile): Source[] {
     const problem = (what: string) => [{ name: path, values: new Map<string, unknown>(), problems: [what] }];
     try {
       const content = readFile(path);
-      if (content !== undefined) return [fromDocument(SETTINGS, path, parseYaml(content))];
+      if (content !== undefined) return [fromDocument(SETTINGS, path, completeChannels(parseYaml(content), dirname(resolve(path)), env))];
       return named.length > 0 ? problem(`${path} (CARILLON_CONFIG) does not exist`) : [];
     } catch (error) {
       return problem(`${path} can't be read: ${(error as Error).message.split('\n', 1)[0] ?? ''}`);
@@ -225,7 +232,8 @@ function crossCheck(config: Config): string[] {
 }
 
 function timeProblems(config: Config): string[] {
-  const spans = [config['webhook.retry'], config['email.retry']].map((waits) => waits.reduce((sum, wait) => sum + wait, 0));
+  const own = Object.values(config.channels).map(({ retry = [] }) => retry);
+  const spans = [config['webhook.retry'], config['email.retry'], ...own].map((waits) => waits.reduce((sum, wait) => sum + wait, 0));
   const retryDays = (Math.max(...spans) * JITTER) / DAY_MS;
   const needed = config['schedule.max_days'] + retryDays + LONGEST_HOLD_DAYS + 1;
   if (needed <= config['retention.days']) return [];

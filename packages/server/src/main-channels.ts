@@ -1,21 +1,44 @@
 /** The channels of this installation, wired from its settings. Part of the composition root. */
+import { BUILT_IN } from './channels/built-in.ts';
 import { emailChannel, type EmailAddress } from './channels/email/channel.ts';
 import { outboxProvider } from './channels/email/outbox.ts';
 import type { RenderedEmail } from './channels/email/render.ts';
 import { smtpProvider } from './channels/email/smtp.ts';
 import { makeRegistry, type Registry } from './channels/registry.ts';
+import { setUp } from './channels/set-up.ts';
 import { webhookChannel } from './channels/webhook/channel.ts';
 import { webhookHttp } from './channels/webhook/http.ts';
-import type { Config } from './config.ts';
+import { ConfigError, type Config } from './config.ts';
 import type { Channel, Owner, Provider } from './domain/channel.ts';
 import { deriveWebhookSecret } from './lib/crypto.ts';
 import { makeLru } from './lib/lru.ts';
+import { nearest } from './lib/nearest.ts';
 import type { Core } from './main-core.ts';
 
 const SECRETS_KEPT = 10_000;
 
+/** Throws ConfigError with every channel that can't be set up, and why. */
 export function makeChannels(core: Core): Registry {
-  return makeRegistry([emailOf(core.config), webhookOf(core)]);
+  const { config, egress, clock, log } = core;
+  const tools = { request: egress.request, now: clock.now, productName: config.product_name, log };
+  const problems = unknownNames(config);
+  const made = BUILT_IN.flatMap((kind) => {
+    try {
+      return [setUp(kind, config.channels[kind.name], tools)];
+    } catch (error) {
+      problems.push(`channels.${kind.name}: ${error instanceof Error ? error.message : String(error)}`);
+      return [];
+    }
+  });
+  if (problems.length > 0) throw new ConfigError(problems);
+  return makeRegistry([emailOf(config), webhookOf(core), ...made]);
+}
+
+function unknownNames({ channels }: Config): string[] {
+  const names = BUILT_IN.map(({ name }) => name);
+  return Object.keys(channels)
+    .filter((name) => !names.includes(name))
+    .map((name) => `channels.${name} is no channel; the nearest known one is ${nearest(name, names) ?? '(none)'}`);
 }
 
 function webhookOf({ config, egress, clock, webhookKey }: Core): Channel {

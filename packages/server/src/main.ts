@@ -62,13 +62,13 @@ export async function start(config: Config, log: Log): Promise<Running> {
 
 async function startOn(core: Core): Promise<Running> {
   const { config, bootstrapKey } = core;
+  const channels = makeChannels(core); // throws on settings: nothing has begun yet
   const neighbours = await meetNeighbours(core);
   const feed = feedOf(core);
   const publish = (changes: readonly InboxChange[]) => {
     feed.publish(changes);
     for (const { tenantId, userId } of changes) neighbours.hints.inbox(tenantId, userId);
   };
-  const channels = makeChannels(core);
   const stages = makeStages({ ...core, channels, publish, hints: neighbours.hints });
   neighbours.listen(stages, feed);
   const scheduler = makeScheduler(choresOf(core, neighbours.chores), core.log);

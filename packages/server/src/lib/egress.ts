@@ -33,6 +33,8 @@ export interface EgressRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** For this one, instead of the client's; never longer than that. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export interface Egress {
@@ -200,8 +202,9 @@ function exchange(pool: Pool, path: string, wanted: EgressRequest, limits: Egres
     let controller: Dispatcher.DispatchController | undefined;
     let bodySent = false;
     let settled = false;
-    const late = () => fail(new EgressError('timeout', `no complete answer within ${limits.totalTimeoutMs} ms`, bodySent));
-    const timer = setTimeout(late, limits.totalTimeoutMs);
+    const timeoutMs = Math.min(wanted.timeoutMs ?? limits.totalTimeoutMs, limits.totalTimeoutMs);
+    const late = () => fail(new EgressError('timeout', `no complete answer within ${timeoutMs} ms`, bodySent));
+    const timer = setTimeout(late, timeoutMs);
     const forget = signal && onAbort(signal, fail);
 
     function settle(): boolean {

@@ -1,4 +1,5 @@
 /** Inline content as a mail. Pure: the same input gives the same bytes on every attempt. */
+import { linkOf } from '../../lib/link.ts';
 
 export interface EmailInput {
   readonly subject: string;
@@ -77,12 +78,6 @@ function labelOf(url: string): string {
 function emailText(body: string, url: string | undefined, productName: string): string {
   const parts = [unixLines(body).trim(), url, `-- \n${productName}`]; // the signature mark of RFC 3676 4.3
   return `${parts.filter((part) => part !== undefined && part !== '').join('\n\n')}\n`;
-}
-
-/** Undefined for anything that a mail program could run or can't resolve. User information could pass for the host. */
-function linkOf(url: string | null | undefined): string | undefined {
-  if (typeof url !== 'string' || /[\s\p{Cc}\\<>"]/u.test(url)) return undefined;
-  return /^https?:\/\/[^/?#@]+(?:[/?#]|$)/i.test(url) || /^mailto:[^/]/i.test(url) ? url : undefined;
 }
 
 function langOf(locale: string | null | undefined): string {

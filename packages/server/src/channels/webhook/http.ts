@@ -1,6 +1,8 @@
 /** Webhook over HTTP, signed as Standard Webhooks 1.0 describes (https://www.standardwebhooks.com). */
 import type { Answer, Message, Provider, SendResult } from '../../domain/channel.ts';
 import { type Egress, EgressError, type EgressResponse } from '../../lib/egress.ts';
+import { parseRetryAfter } from '../../lib/retry-after.ts';
+import { fromEgressError } from '../exchange.ts';
 import { checkHeaders } from '../../lib/egress-url.ts';
 import { signBody, signWebhook, type Scheme } from '../../lib/webhook-signature.ts';
 import type { WebhookAddress, WebhookContent } from './channel.ts';
@@ -75,22 +77,4 @@ function fromResponse({ status, headers, body }: EgressResponse, now: Date): Sen
 function reasonOfStatus(status: number): 'rate_limited' | 'unauthorized' | 'provider_error' {
   if (status === 429) return 'rate_limited';
   return status === 401 || status === 403 ? 'unauthorized' : 'provider_error';
-}
-
-function fromEgressError({ kind, bodySent, message }: EgressError): SendResult {
-  if (kind === 'blocked') return { kind: 'permanent', reason: 'egress_blocked', detail: message };
-  return { kind: bodySent ? 'unknown' : 'transient', reason: kind, detail: message };
-}
-
-/** The shape of the dates of RFC 9110 5.6.7. Anything else `Date.parse` would guess at. */
-const HTTP_DATE = /^[A-Z][a-z]{2,8},? [\w: -]{15,30}$/;
-
-/** `Retry-After` (RFC 9110 10.2.3) in milliseconds from `now`, or undefined when it is absent or makes no sense. */
-export function parseRetryAfter(header: string | string[] | undefined, now: Date): number | undefined {
-  if (typeof header !== 'string') return undefined;
-  const text = header.trim();
-  if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
-  if (!HTTP_DATE.test(text)) return undefined;
-  const at = Date.parse(text);
-  return Number.isNaN(at) ? undefined : Math.max(0, at - now.getTime());
 }
