@@ -12,6 +12,7 @@ import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
 import { notificationRoutes } from './api/routes/notifications.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
+import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
 import { userRoutes } from './api/routes/users.ts';
 import { makeUserTokens } from './api/user-token.ts';
@@ -25,6 +26,7 @@ import { hashApiKey } from './lib/crypto.ts';
 import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import type { Stages } from './main-stages.ts';
+import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
 import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
@@ -113,6 +115,8 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   notificationRoutes(app, { ...shared, ...door });
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look });
+  const { facts } = deps.channels;
+  suppressionRoutes(app, { ...shared, ...checks, channels: facts, listed: (address) => listedAddress(facts, address) });
 }
 
 function inboxSettings({

@@ -7,6 +7,7 @@ import { prepare } from './delivery/prepare.ts';
 import { makeWorker, type Claimed, type ClaimQuery, type Worker } from './delivery/worker.ts';
 import { channelOfLane, type DeliveryJob } from './domain/delivery.ts';
 import type { Clock } from './lib/clock.ts';
+import { suppressRefused, withSuppressions } from './main-suppressions.ts';
 import { isUnavailable, type Database } from './store/database.ts';
 import {
   completeDeliveries,
@@ -16,7 +17,6 @@ import {
   releaseDeliveries,
   renewLeases,
   skipErased,
-  suppressAddress,
 } from './store/deliveries.ts';
 import { loadJobs } from './store/jobs.ts';
 import { recipientsFor } from './store/recipients.ts';
@@ -44,13 +44,13 @@ export function makeDelivery({ config, database, clock, channels, metrics, log }
   const context = { productName: config.product_name };
   return makeWorker(
     {
-      claim: (query) => claim(database, query, { leaseMs, monotonicMs: clock.monotonicMs }),
+      claim: (query) => claim(database, query, { leaseMs, monotonicMs: clock.monotonicMs, facts: channels.facts }),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
       prepare: (job) => prepare({ channelFor: channels.channelFor, context }, job),
       complete: (rows) => completeDeliveries(database.engine, rows),
-      renew: (jobs) => renew(database, jobs, leaseMs),
+      renew: (jobs) => renew(database, jobs, { leaseMs, facts: channels.facts }),
       release: (jobs) => releaseDeliveries(database.engine, jobs),
-      suppress: async (job) => suppressAddress(database.engine, job, channels.channelFor(job).address),
+      suppress: (job) => suppressRefused(database, channels.facts, job),
       policyOf: ({ channel }) => channels.facts.get(channel) ?? NO_POLICY,
       until: ({ expiresAt, event }) => {
         const dropped = new Date(event.acceptedAt.getTime() + (config['retention.days'] - 1) * DAY_MS);
@@ -86,7 +86,7 @@ function laneLimits(config: Config, { maxInFlightOf }: Registry): (lane: string)
 function claim(
   database: Database,
   query: ClaimQuery,
-  { leaseMs, monotonicMs }: { leaseMs: number; monotonicMs: () => number },
+  { leaseMs, monotonicMs, facts }: { leaseMs: number; monotonicMs: () => number; facts: Registry['facts'] },
 ): Promise<Claimed> {
   const token = randomUUID();
   const leaseEndsAtMs = monotonicMs() + leaseMs;
@@ -94,7 +94,7 @@ function claim(
     const due = await lockDue(tx, query);
     if (due.length === 0) return { jobs: [], locked: 0, firstDue: null, leaseEndsAtMs };
     const leased = await leaseRows(tx, due, { token, leaseMs });
-    const jobs = await loadJobs(tx, leased, token);
+    const jobs = await withSuppressions(facts, tx, await loadJobs(tx, leased, token));
     if (jobs.length < leased.length) {
       const loaded = new Set(jobs.map((job) => job.id));
       await skipErased(
@@ -107,13 +107,20 @@ function claim(
 }
 
 /** Whose recipient was erased is let go: the sweep ends it. */
-async function renew(database: Database, jobs: readonly DeliveryJob[], leaseMs: number): Promise<DeliveryJob[]> {
+async function renew(
+  database: Database,
+  jobs: readonly DeliveryJob[],
+  { leaseMs, facts }: { leaseMs: number; facts: Registry['facts'] },
+): Promise<DeliveryJob[]> {
   const ours = new Set(await renewLeases(database.engine, jobs, leaseMs));
   const kept = jobs.filter((job) => ours.has(job.id));
-  const recipients = await database.transaction((tx) => recipientsFor(tx, kept, { create: false }));
-  return kept.flatMap((job) => {
-    const recipient = recipients.get(`${job.tenantId}\0${job.userId}`);
-    return recipient ? [{ ...job, recipient }] : [];
+  return database.transaction(async (tx) => {
+    const recipients = await recipientsFor(tx, kept, { create: false });
+    const known = kept.flatMap((job) => {
+      const recipient = recipients.get(`${job.tenantId}\0${job.userId}`);
+      return recipient ? [{ ...job, recipient }] : [];
+    });
+    return withSuppressions(facts, tx, known);
   });
 }
 

@@ -3,10 +3,12 @@ import { randomUUID } from 'node:crypto';
 import type { Worker } from './delivery/worker.ts';
 import type { CarillonEvent, Tx } from './domain/event.ts';
 import type { InboxChange } from './domain/notification.ts';
+import type { ListedAddress } from './domain/suppression.ts';
 import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
 import { makeAlarm, type Alarm } from './lib/alarm.ts';
 import { makeLru } from './lib/lru.ts';
 import { makeDelivery, type DeliveryDeps } from './main-delivery.ts';
+import { areSuppressed } from './main-suppressions.ts';
 import type { Hints } from './realtime/hints.ts';
 import { runRouter } from './router/queue.ts';
 import { route, type Routed, type RouteOptions } from './router/router.ts';
@@ -86,6 +88,7 @@ function makeRoute({ config, clock, channels }: StageDeps, recipients: Path['rec
       insertDeliveries(tx, rows, { token, leaseMs }),
     leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
     channels: channels.facts,
+    areSuppressed: (tx: Tx, addresses: readonly ListedAddress[]) => areSuppressed(channels.facts, tx, addresses),
     newToken: randomUUID,
     now: clock.now,
   };

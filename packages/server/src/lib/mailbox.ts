@@ -32,6 +32,12 @@ export function checkMailbox(text: string): MailboxVerdict {
   return mailbox.length > MAX_MAILBOX_CHARS ? refuse(`it is longer than ${MAX_MAILBOX_CHARS} characters`) : { ok: true, mailbox };
 }
 
+/** One spelling for all of a mailbox: hosts that tell upper from lower case before the @ are not met any more. */
+export function mailboxKey(text: string): string {
+  const verdict = checkMailbox(text);
+  return (verdict.ok ? verdict.mailbox : text).toLowerCase();
+}
+
 function refuse(reason: string): MailboxVerdict {
   return { ok: false, reason };
 }

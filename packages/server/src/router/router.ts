@@ -8,13 +8,14 @@ import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
 import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
-import { decide, type Addressee, type Decision, type KnownChannels } from './decide.ts';
+import { decide, type Addressee, type Decision } from './decide.ts';
 import { addressed, type Audience } from './recipients.ts';
+import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
 
 /** Users of an audience that are routed in one transaction. */
 export const CHUNK = 1_000;
 
-export interface RouterDeps {
+export interface RouterDeps extends SuppressionDeps {
   /** Loads the users named here, and makes those that do not exist yet where the installation wants that. */
   readonly recipients: (tx: Tx, keys: readonly { tenantId: string; userId: string }[]) => Promise<ReadonlyMap<string, Recipient>>;
   readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
@@ -22,7 +23,6 @@ export interface RouterDeps {
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
   /** On the monotonic clock, of a lease that begins now. */
   readonly leaseEndsAtMs: () => number;
-  readonly channels: KnownChannels;
   readonly newToken: () => string;
   readonly now: () => Date;
 }
@@ -55,6 +55,7 @@ export type Reserve = (lane: string) => boolean;
 interface Plan {
   readonly token: string;
   readonly reserve: Reserve;
+  readonly decided: Decided[];
   readonly notifications: NewNotification[];
   readonly deliveries: NewDelivery[];
   readonly jobs: DeliveryJob[];
@@ -79,7 +80,7 @@ export async function route(
     .flatMap(({ event, named }) => [...named.keys()].map((userId) => ({ tenantId: event.tenantId, userId })));
   const users = keys.length > 0 ? await deps.recipients(tx, keys) : new Map<string, Recipient>();
 
-  const plan: Plan = { token: deps.newToken(), reserve, notifications: [], deliveries: [], jobs: [] };
+  const plan: Plan = { token: deps.newToken(), reserve, decided: [], notifications: [], deliveries: [], jobs: [] };
   const progress: Routed['progress'][number][] = [];
   for (const { event, named, audience } of parts) {
     if (event.expiresAt !== null && event.expiresAt <= deps.now()) {
@@ -94,6 +95,8 @@ export async function route(
       planFor(deps, plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
     progress.push({ id: event.id, state: 'routed', cursor: null });
   }
+  const decided = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, deps.channels));
+  for (const one of decided) planDecided(plan, one);
   const leaseEndsAtMs = deps.leaseEndsAtMs();
   const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);
   onLast?.();
@@ -155,7 +158,10 @@ function byBytes(left: string, right: string): number {
 }
 
 function planFor(deps: RouterDeps, plan: Plan, event: CarillonEvent, addressee: Addressee): void {
-  const decisions = decide(event, addressee, deps.channels);
+  plan.decided.push({ event, addressee, decisions: decide(event, addressee, deps.channels) });
+}
+
+function planDecided(plan: Plan, { event, addressee, decisions }: Decided): void {
   const dropped = decisions.some((decision) => decision.channel === NO_CHANNEL);
   const inApp = decisions.some((decision) => decision.kind === 'deliver' && decision.channel === IN_APP);
   const notification = dropped ? undefined : notificationFor(event, addressee.userId, { inApp });

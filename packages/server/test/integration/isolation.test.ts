@@ -20,6 +20,7 @@ beforeAll(async () => {
   server = await startServer();
   await addTenant();
   await server.api('PUT', `/v1/users/${USER}`, { email: 'ada@example.org', attributes: { secret: 'planted' } });
+  await server.api('POST', '/v1/suppressions', { channel: 'email', address: 'planted@example.org' });
   const told = await server.api(
     'POST',
     '/v1/notifications',
@@ -43,6 +44,7 @@ async function addTenant(): Promise<void> {
   for (const tenant of [OURS, THEIRS])
     await server.db.query("insert into carillon.rate_limits values ($1, 'tenant', 60, now(), 1, 1) on conflict do nothing", [tenant]);
   await asThem('PUT', '/v1/users/bob', { email: 'bob@example.org' });
+  await asThem('POST', '/v1/suppressions', { channel: 'email', address: 'theirs@example.org' });
   await asThem(
     'POST',
     '/v1/notifications',
@@ -243,6 +245,7 @@ function idsFor(path: string): [ours: string, unknown: string] {
     '/v1/deliveries/': [ids.delivery, publicId('dlv', fresh)],
     '/v1/api-keys/': [ids.key, publicId('key', fresh)],
     '/v1/users/': [USER, 'a-user-of-nobody'],
+    '/v1/suppressions/': ['email:planted@example.org', 'email:nobody@example.org'],
     '/v1/tenants/': [OURS, 'a-tenant-of-nobody'],
   };
   const kind = Object.entries(kinds).find(([prefix]) => path.startsWith(prefix));

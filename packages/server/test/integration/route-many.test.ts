@@ -51,6 +51,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         insertNotifications,
         insertDeliveries: (inner, rows, token) => insertDeliveries(inner, rows, { token, leaseMs: 20_000 }),
         leaseEndsAtMs: () => performance.now(),
+        areSuppressed: async () => [],
         channels: knownChannels(),
         newToken: randomUUID,
         now: () => new Date(),
