@@ -10,6 +10,7 @@ import { developmentRoutes } from './api/routes/development.ts';
 import { eventRoutes } from './api/routes/events.ts';
 import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
+import { notificationAliasRoutes } from './api/routes/notifications-alias.ts';
 import { notificationRoutes } from './api/routes/notifications.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { suppressionRoutes } from './api/routes/suppressions.ts';
@@ -113,6 +114,7 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const door = { accept, recall, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
   eventRoutes(app, { ...shared, ...door });
   notificationRoutes(app, { ...shared, ...door });
+  notificationAliasRoutes(app, { ...shared, ...door });
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look });
   const { facts } = deps.channels;

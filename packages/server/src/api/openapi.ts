@@ -56,7 +56,7 @@ function operation({ method, url, auth, schema }: RouteInfo, path: string): Json
   if (method === 'POST' && auth.kind !== 'none') parameters.push(IDEMPOTENCY_KEY);
   return {
     operationId: operationId(method, url),
-    tags: [path.startsWith('/v1/') ? (path.split('/')[2] ?? 'v1') : 'operations'],
+    tags: [/^\/(?:v1|api)\/([^/]+)/.exec(path)?.[1] ?? 'operations'],
     ...(schema.summary !== undefined && { summary: schema.summary }),
     description: [schema.description, scopeOf(auth)].filter((part) => part !== undefined).join('\n\n') || undefined,
     security: securityOf(auth),

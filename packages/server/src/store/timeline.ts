@@ -78,7 +78,7 @@ export interface EntryRecord {
   readonly nextAttemptAt: Date | null;
 }
 
-const EVENT = `e.id, e.type, e.status, e.severity, e.tags, e.accepted_at as "acceptedAt", e.scheduled_for as "scheduledFor", e.expires_at as "expiresAt",
+export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.accepted_at as "acceptedAt", e.scheduled_for as "scheduledFor", e.expires_at as "expiresAt",
   e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request`;
 const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata,
   n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt"`;
@@ -114,7 +114,7 @@ interface ById {
 export async function findEvent(tx: Tx, { tenantId, id }: ById): Promise<EventRecord | undefined> {
   const { rows } = await within(tx).query<EventRecord>({
     name: 'timeline-event',
-    text: `select ${EVENT} from carillon.events e where e.id = $1 and e.tenant_id = $2`,
+    text: `select ${EVENT_COLUMNS} from carillon.events e where e.id = $1 and e.tenant_id = $2`,
     values: [id, tenantId],
   });
   return rows[0];
@@ -202,7 +202,7 @@ export async function listEvents(tx: Tx, query: EventQuery): Promise<EventRecord
   const { where, order } = page('e', query.forward);
   const { rows } = await within(tx).query<EventRecord>({
     name: `timeline-events-${direction(query.forward)}`,
-    text: `select ${EVENT} from carillon.events e where ${where} and ${content('e')} and ($9::smallint is null or e.status = $9) ${order}`,
+    text: `select ${EVENT_COLUMNS} from carillon.events e where ${where} and ${content('e')} and ($9::smallint is null or e.status = $9) ${order}`,
     values: [...pageValues(query.tenantId, query), query.type, query.tag, query.tagPrefix, query.status],
   });
   return rows;

@@ -240,6 +240,7 @@ function idsFor(path: string): [ours: string, unknown: string] {
   const fresh = newId(new Date());
   const kinds: Record<string, [string, string]> = {
     '/v1/events/': [ids.event, publicId('evt', fresh)],
+    '/api/notifications/': [ids.event, publicId('evt', fresh)],
     '/v1/notifications/': [ids.notification, publicId('ntf', fresh)],
     '/v1/inbox/': [ids.notification, publicId('ntf', fresh)],
     '/v1/deliveries/': [ids.delivery, publicId('dlv', fresh)],
@@ -274,7 +275,7 @@ describe('through the routes', () => {
   test('no list shows anything of another tenant, by whatever filter', async () => {
     const lists = routes().filter(
       ({ method, path, byUser }) =>
-        method === 'get' && path.startsWith('/v1/') && !path.includes('{id}') && !byUser && path !== '/v1/tenants',
+        method === 'get' && /^\/(v1|api)\//.test(path) && !path.includes('{id}') && !byUser && path !== '/v1/tenants',
     );
     expect(lists.map(({ path }) => path)).toEqual(
       expect.arrayContaining(['/v1/events', '/v1/notifications', '/v1/deliveries', '/v1/users', '/v1/api-keys']),

@@ -50,6 +50,7 @@ const ALLOWED: Readonly<Record<string, { partitions: number; rows: number }>> = 
   // A page, partition after partition from its end.
   'timeline-events-backward': { partitions: 2, rows: 60 },
   'timeline-events-forward': { partitions: 2, rows: 60 },
+  'inline-events-list': { partitions: 2, rows: 60 },
   'timeline-notifications-backward': { partitions: 2, rows: 60 },
   'timeline-notifications-forward': { partitions: 2, rows: 60 },
   'timeline-deliveries-all-backward': { partitions: 2, rows: 60 },

@@ -1,27 +1,18 @@
 /** Events: what happened, and what became of it. */
-import { DELIVERY_STATES } from '../../domain/delivery.ts';
-import { EVENT_STATES, type Tx } from '../../domain/event.ts';
+import { EVENT_STATES } from '../../domain/event.ts';
 import { cancelEvent } from '../../store/cancel.ts';
 import type { Database } from '../../store/database.ts';
-import {
-  countDeliveries,
-  deliveriesOf,
-  findEvent,
-  idsOfEvent,
-  listDeliveries,
-  listEvents,
-  listNotifications,
-  type EventRecord,
-} from '../../store/timeline.ts';
+import { findEvent, listEvents } from '../../store/timeline.ts';
 import { Cancelled, EventDetail, EventsQuery, EventSummary } from '../activity-schema.ts';
 import { acceptBatch, Accepted, acceptOne, BatchAnswer, BatchBody, type DoorDeps } from '../door.ts';
+import { eventDetail } from '../event-detail.ts';
 import { eventSchemas, type AddressChecks, type ChannelChecks } from '../event-schema.ts';
-import { viewCancel, viewCounts, viewDelivery, viewEventSummary, viewRecipient, viewSkip } from '../event-view.ts';
+import { viewCancel, viewEventSummary } from '../event-view.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
 import { contentOf, rangeOf, toDirectedPage, uuidDirectionOf } from '../paging.ts';
 import type { App } from '../request.ts';
-import { idParams, page, toCursor } from '../schema.ts';
+import { idParams, page } from '../schema.ts';
 
 export interface EventDeps extends DoorDeps, AddressChecks, ChannelChecks {
   readonly database: Pick<Database, 'asTenant'>;
@@ -30,7 +21,6 @@ export interface EventDeps extends DoorDeps, AddressChecks, ChannelChecks {
 
 const WRITE = { auth: { kind: 'key', scope: 'events:write' } } as const;
 const READ = { auth: { kind: 'key', scope: 'events:read' } } as const;
-const SHOWN = 100;
 
 export function eventRoutes(app: App, deps: EventDeps): void {
   acceptRoutes(app, deps);
@@ -78,29 +68,6 @@ function readRoutes(app: App, { database }: EventDeps): void {
     '/v1/events/:id',
     { config: READ, schema: { params: idParams('evt'), response: { 200: EventDetail } } },
     async ({ caller: { tenantId }, params: { id } }) =>
-      database.asTenant(tenantId, async (tx) => detail(tx, tenantId, found(await findEvent(tx, { tenantId, id })))),
+      database.asTenant(tenantId, async (tx) => eventDetail(tx, tenantId, found(await findEvent(tx, { tenantId, id })))),
   );
-}
-
-async function detail(tx: Tx, tenantId: string, event: EventRecord) {
-  const range = idsOfEvent(event);
-  const paging = { tenantId, eventId: event.id, userId: null, cursor: null, forward: false, range };
-  const any = { channel: null, status: null, reason: null, destinations: false };
-  const [rows, counts, skipped, destinations] = await Promise.all([
-    listNotifications(tx, { ...paging, limit: SHOWN + 1, deleted: true, type: null, tag: null, tagPrefix: null }),
-    countDeliveries(tx, { tenantId, id: event.id, range }),
-    listDeliveries(tx, { ...paging, ...any, status: DELIVERY_STATES.skipped, limit: SHOWN }),
-    listDeliveries(tx, { ...paging, ...any, destinations: true, limit: SHOWN }),
-  ]);
-  const shown = rows.slice(0, SHOWN);
-  const deliveries = Map.groupBy(await deliveriesOf(tx, tenantId, shown), ({ notificationId }) => notificationId);
-  const last = shown.at(-1);
-  return {
-    ...viewEventSummary(event),
-    counts: viewCounts(counts),
-    notifications: shown.map((row) => viewRecipient(row, deliveries.get(row.id) ?? [])),
-    next_cursor: rows.length > SHOWN && last ? toCursor([last.id]) : null,
-    deliveries: destinations.map(viewDelivery),
-    skipped: skipped.map(viewSkip),
-  };
 }
