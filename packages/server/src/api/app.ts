@@ -11,6 +11,7 @@ import { makeBodyBudget, type BodyBudget } from './body-budget.ts';
 import { answerBrokenRequest, answerOddRequests, refusedRequest } from './broken-request.ts';
 import { inflate, readEncoding, TAKEN_ENCODINGS } from './inflate.ts';
 import { classify, PROBLEM_TYPE, toProblem } from './problem.ts';
+import { cloudEvents } from './cloudevent-mode.ts';
 import { decorateRequests, type App, type RequestFacts, type ZodTypeProvider } from './request.ts';
 import { collectRoutes, noSuchRoute } from './routing.ts';
 import { serializer, validator } from './validation.ts';
@@ -58,7 +59,7 @@ export function buildApp(deps: AppDeps, register: (app: App) => void): App {
       headersTimeout: arrivalTimeoutMs,
       connectionsCheckingInterval: Math.min(arrivalTimeoutMs, CHECK_ARRIVALS_MS),
     },
-    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH, constraints: { cloudEvents } },
     genReqId: ({ headers }) => requestId(headers['x-request-id']),
     frameworkErrors: sendProblem,
     clientErrorHandler: answerBrokenRequest,

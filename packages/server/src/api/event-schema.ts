@@ -3,7 +3,15 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import type { ChannelName } from '../domain/channel.ts';
 import { CarillonError } from '../domain/error.ts';
-import { INLINE_TYPE, SEVERITIES, type AcceptItem, type CarillonEvent, type EventRequest, type Severity } from '../domain/event.ts';
+import {
+  INLINE_TYPE,
+  SEVERITIES,
+  type AcceptItem,
+  type CarillonEvent,
+  type EventRequest,
+  type RequestKey,
+  type Severity,
+} from '../domain/event.ts';
 import { checkHeaderText } from '../lib/mailbox.ts';
 import { callerId, timestamp } from './schema.ts';
 
@@ -116,6 +124,9 @@ export interface EventWire {
   readonly scheduled_for?: Date | undefined;
   readonly expires_at?: Date | undefined;
   readonly idempotency_key?: string | undefined;
+  /** Not on the wire: of a CloudEvent, whose `id` and `source` are its key. */
+  readonly key?: RequestKey;
+  readonly traceparent?: string;
 }
 
 export function eventSchemas(checks: AddressChecks & ChannelChecks) {
@@ -172,10 +183,15 @@ export function toEvent(wire: EventWire, { tenantId, now, id, traceparent, maxSc
     scheduledFor: wire.scheduled_for ?? null,
     expiresAt: wire.expires_at ?? null,
     correlationId: wire.correlation_id ?? null,
-    traceparent,
+    traceparent: traceparentOf(wire, traceparent),
     request: toRequest(wire, wire.to),
     cursor: null,
   };
+}
+
+/** A CloudEvent's own goes before the header. */
+function traceparentOf({ traceparent: own }: EventWire, given: string | null): string | null {
+  return own === undefined ? given : readTraceparent(own);
 }
 
 /** Only what the caller said: undefined fields take no room in the row. */
@@ -211,6 +227,7 @@ function refuseTime(pointer: string, detail: string): never {
 /** An item's own key covers all of it, in whichever order its fields were sent. */
 export function toItem(wire: EventWire, context: EventContext): AcceptItem {
   const event = toEvent(wire, context);
+  if (wire.key) return { event, itemKey: wire.key };
   if (wire.idempotency_key === undefined) return { event, itemKey: null };
   return { event, itemKey: { route: 'item', key: wire.idempotency_key, hash: hash('sha256', JSON.stringify(wire), 'buffer') } };
 }

@@ -64,11 +64,15 @@ function operation({ method, url, auth, schema }: RouteInfo, path: string): Json
     ...(schema.body instanceof z.ZodType && {
       requestBody: {
         required: !schema.body.safeParse(undefined).success,
-        content: { 'application/json': { schema: toJsonSchema(schema.body, 'input') } },
+        content: contentOf({ 'application/json': schema.body, ...schema.alsoConsumes }),
       },
     }),
     responses: responses(schema),
   };
+}
+
+function contentOf(byType: Readonly<Record<string, z.ZodType>>): Json {
+  return Object.fromEntries(Object.entries(byType).map(([type, body]) => [type, { schema: toJsonSchema(body, 'input') }]));
 }
 
 function scopeOf(auth: RouteAuth): string | undefined {

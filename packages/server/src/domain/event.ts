@@ -69,6 +69,8 @@ export interface RequestKey {
   readonly route: string;
   readonly key: string;
   readonly hash: Uint8Array;
+  /** How long it is remembered; as the settings say when not given. */
+  readonly ttlMs?: number;
 }
 
 /** A key on its way in, with what a repeat will be told (JSON). */

@@ -61,7 +61,9 @@ function claimsOfRequests({ keyTtlMs: ttlMs }: KeyDeps, batch: readonly Asked[])
 
 function claimsOfItems({ keyTtlMs: ttlMs }: KeyDeps, batch: readonly Asked[]): KeyClaim[] {
   return batch.flatMap(({ request: { tenantId, items } }) =>
-    items.flatMap(({ event, itemKey }) => (itemKey ? [{ ...itemKey, tenantId, answer: { id: event.id }, ttlMs }] : [])),
+    items.flatMap(({ event, itemKey }) =>
+      itemKey ? [{ ...itemKey, tenantId, answer: { id: event.id }, ttlMs: itemKey.ttlMs ?? ttlMs }] : [],
+    ),
   );
 }
 

@@ -13,6 +13,8 @@ import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
 import { contentOf, rangeOf, toDirectedPage, uuidDirectionOf } from '../paging.ts';
 import type { App } from '../request.ts';
 import { idParams, page } from '../schema.ts';
+import { CLOUDEVENT_BODIES } from '../cloudevent-schema.ts';
+import { cloudEventRoutes } from './cloudevents.ts';
 
 export interface EventDeps extends DoorDeps, AddressChecks, ChannelChecks {
   readonly database: Pick<Database, 'asTenant'>;
@@ -38,10 +40,15 @@ export function eventRoutes(app: App, deps: EventDeps): void {
 
 function acceptRoutes(app: App, deps: EventDeps): void {
   const { event } = eventSchemas(deps);
-  app.post('/v1/events', { config: WRITE, schema: { body: event, response: { 202: Accepted } } }, async (request, reply) => {
-    const { body, replayed } = await acceptOne(deps, request, request.body);
-    return sendAnswer(reply, { status: 202, body, location: `/v1/events/${body.id}`, replayed });
-  });
+  cloudEventRoutes(app, deps, event);
+  app.post(
+    '/v1/events',
+    { config: WRITE, schema: { body: event, response: { 202: Accepted }, alsoConsumes: CLOUDEVENT_BODIES } },
+    async (request, reply) => {
+      const { body, replayed } = await acceptOne(deps, request, request.body);
+      return sendAnswer(reply, { status: 202, body, location: `/v1/events/${body.id}`, replayed });
+    },
+  );
   app.post(
     '/v1/events/batch',
     { config: { ...WRITE, batch: true }, schema: { body: BatchBody, response: { 202: BatchAnswer } } },
