@@ -136,6 +136,12 @@ const refused: [what: string, env: Record<string, string>, problem: string][] = 
     { ...PRODUCTION, CARILLON_ENCRYPTION_KEY: Buffer.alloc(32).toString('base64') },
     'encryption_key (CARILLON_ENCRYPTION_KEY) repeats too few bytes',
   ],
+  [
+    'a public address without TLS in production',
+    { ...PRODUCTION, CARILLON_PUBLIC_URL: 'http://a.example.org' },
+    'public_url must be https',
+  ],
+  ['a public address with a query', { CARILLON_PUBLIC_URL: 'https://a.example.org/?x' }, 'public_url (environment) must be'],
   ['mail in production without a server', { ...PRODUCTION, CARILLON_EMAIL_ENABLED: 'true' }, 'email.enabled needs email.smtp.host'],
 ];
 test.each(refused)('refused: %s', (_what, env, problem) => {

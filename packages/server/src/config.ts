@@ -46,6 +46,11 @@ export const SETTINGS = [
     text('1 to 64 characters', (value) => value.length <= 64),
     ['Carillon', 'What mails and buttons call this installation.'],
   ),
+  optional(
+    'public_url',
+    text('an http or https address of at most 200 characters, without query', isPublicUrl),
+    'Where the outside reaches this program, such as https://notify.example.org; https in production. Without it mails carry no unsubscribe link, and a start with an SMTP server warns of that.',
+  ),
   setting('data_dir', text('a directory'), ['.carillon', 'Where the embedded PostgreSQL lives. Not used with database.url.']),
   {
     ...optional(
@@ -130,6 +135,11 @@ export const SETTINGS = [
     text('one mailbox, such as news@example.org', (value) => checkMailbox(value).ok),
     'The sender of every mail.',
     { requires: ['email.smtp.host'] },
+  ),
+  optional(
+    'email.unsubscribe_mailbox',
+    text('one mailbox, such as unsubscribe@example.org', (value) => checkMailbox(value).ok),
+    "Named in every mail's List-Unsubscribe beside the link, with a token as its subject. Whoever reads it posts to /unsubscribe/{token}.",
   ),
   setting('email.smtp.max_connections', whole(1, 100), [5, 'Connections kept to the SMTP server.'], { requires: ['email.smtp.host'] }),
 
@@ -271,6 +281,8 @@ function productionProblems(config: Config): string[] {
     problems.push('production needs encryption_key (CARILLON_ENCRYPTION_KEY), 32 bytes in base64: make one with `openssl rand -base64 32`');
   else if (new Set(Buffer.from(config.encryption_key, 'base64')).size < FEWEST_DIFFERENT)
     problems.push('encryption_key (CARILLON_ENCRYPTION_KEY) repeats too few bytes: make one with `openssl rand -base64 32`');
+  if (config.public_url?.startsWith('http:'))
+    problems.push('public_url must be https in production: mail programs unsubscribe over nothing else');
   if (config['email.enabled'] === true && config['email.smtp.host'] === undefined)
     problems.push('email.enabled needs email.smtp.host in production: set it, or set email.enabled to false');
   return problems;
@@ -290,6 +302,13 @@ function isHttpUrl(value: string): boolean {
 /** Also without a host between `@` and `/`, as PostgreSQL writes the URL of a Unix socket. */
 function isPostgresUrl(value: string): boolean {
   return /^postgres(?:ql)?:\/\//.test(value) && URL.canParse(value.replace('@/', '@localhost/'));
+}
+
+/** A longer one would not leave room for a link in a line of a mail. */
+const MAX_PUBLIC_URL = 200;
+
+function isPublicUrl(value: string): boolean {
+  return isHttpUrl(value) && value.length <= MAX_PUBLIC_URL && /^[\x21-\x7e]+$/.test(value) && !/[?#<>@]/.test(value);
 }
 
 function isOrigin(value: string): boolean {

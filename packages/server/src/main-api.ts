@@ -15,6 +15,7 @@ import { notificationRoutes } from './api/routes/notifications.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
+import { unsubscribeRoutes } from './api/routes/unsubscribe.ts';
 import { userRoutes } from './api/routes/users.ts';
 import { makeUserTokens } from './api/user-token.ts';
 import { renderEmail } from './channels/email/render.ts';
@@ -22,10 +23,12 @@ import type { Registry } from './channels/registry.ts';
 import type { Config } from './config.ts';
 import type { ChannelName } from './domain/channel.ts';
 import type { InboxChange } from './domain/notification.ts';
+import type { ListedAddress } from './domain/suppression.ts';
 import type { Clock } from './lib/clock.ts';
 import { hashApiKey } from './lib/crypto.ts';
 import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
+import type { UnsubscribeTokens } from './lib/unsubscribe.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
@@ -43,6 +46,7 @@ export interface ApiDeps {
   readonly clock: Clock;
   readonly egress: Egress;
   readonly pepper: Uint8Array;
+  readonly unsubscribeTokens: UnsubscribeTokens;
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
   readonly channels: Registry;
@@ -118,7 +122,9 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look });
   const { facts } = deps.channels;
-  suppressionRoutes(app, { ...shared, ...checks, channels: facts, listed: (address) => listedAddress(facts, address) });
+  const listed = (address: ListedAddress) => listedAddress(facts, address);
+  suppressionRoutes(app, { ...shared, ...checks, channels: facts, listed });
+  unsubscribeRoutes(app, { ...shared, listed, readToken: deps.unsubscribeTokens.read, productName: config.product_name });
 }
 
 function inboxSettings({

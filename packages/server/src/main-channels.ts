@@ -31,7 +31,7 @@ export function makeChannels(core: Core): Registry {
     }
   });
   if (problems.length > 0) throw new ConfigError(problems);
-  return makeRegistry([emailOf(config), webhookOf(core), ...made]);
+  return makeRegistry([emailOf(core), webhookOf(core), ...made]);
 }
 
 function unknownNames({ channels }: Config): string[] {
@@ -58,10 +58,25 @@ function plainOf({ 'webhook.secret_header': header, 'webhook.secret': secret }: 
   return header === undefined ? undefined : { header, secret: secret === undefined ? undefined : Buffer.from(secret) };
 }
 
-function emailOf(config: Config): Channel {
+function emailOf({ config, unsubscribeTokens, log }: Core): Channel {
   const provider = config['email.enabled'] === false ? undefined : mailProvider(config);
   const maxInFlight = config['email.smtp.max_connections'];
-  return emailChannel({ providers: provider ? [provider] : [], delaysMs: config['email.retry'], maxInFlight });
+  const url = config.public_url?.replace(/\/+$/, '');
+  if (provider && url === undefined && config['email.smtp.host'] !== undefined)
+    log('email.no-unsubscribe-link', { reason: 'public_url is not set', consequence: 'mails have no List-Unsubscribe header' });
+  return emailChannel({
+    providers: provider ? [provider] : [],
+    delaysMs: config['email.retry'],
+    maxInFlight,
+    unsubscribe: (mailbox, { tenantId, userId }) => {
+      const token = unsubscribeTokens.make({ tenantId, channel: 'email', of: userId === null ? { address: mailbox } : { user: userId } });
+      const to = config['email.unsubscribe_mailbox'];
+      return {
+        url: `${url}/unsubscribe/${token}`,
+        mailto: to === undefined ? undefined : `mailto:${encodeURIComponent(to).replace('%40', '@')}?subject=${token}`,
+      };
+    },
+  });
 }
 
 function mailProvider(config: Config): Provider<EmailAddress, RenderedEmail> | undefined {

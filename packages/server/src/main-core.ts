@@ -5,6 +5,7 @@ import type { Config } from './config.ts';
 import type { Clock } from './lib/clock.ts';
 import { makeVault, type Vault } from './lib/crypto.ts';
 import { makeEgress, type Egress } from './lib/egress.ts';
+import { makeUnsubscribeTokens, type UnsubscribeTokens } from './lib/unsubscribe.ts';
 import { bootstrap } from './store/bootstrap.ts';
 import type { Database } from './store/database.ts';
 import type { Opened } from './store/open.ts';
@@ -21,6 +22,8 @@ export interface Core {
   readonly egress: Egress;
   /** API keys are hashed with it. */
   readonly pepper: Uint8Array;
+  /** Of the links in mails. */
+  readonly unsubscribeTokens: UnsubscribeTokens;
   /** A tenant's raw key; undefined for a tenant that does not exist. */
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   /** The one that users' webhook secrets are derived from. */
@@ -57,6 +60,7 @@ export async function makeCore(opened: Opened, { config, clock, log }: { config:
     clock,
     egress: egressOf(config, log),
     pepper,
+    unsubscribeTokens: makeUnsubscribeTokens(pepper),
     tenantKey,
     webhookKey,
     newSecrets: (tenantId) => newTenantSecrets(tenantId, vault, randomBytes),

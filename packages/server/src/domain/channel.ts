@@ -82,6 +82,8 @@ export interface RenderContext {
 export interface Owner {
   readonly tenantId: string;
   readonly userId: string;
+  /** Of the delivery: then nobody can opt out of it. */
+  readonly critical: boolean;
 }
 
 /**

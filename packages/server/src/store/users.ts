@@ -105,3 +105,21 @@ export async function putPreferences(tx: Tx, { tenantId, id }: UserKey, preferen
     values: [tenantId, id, JSON.stringify(preferences)],
   });
 }
+
+/**
+ * Switches a channel off and keeps all else that the user wants. Makes a user who is not there: an opt-out must not be lost.
+ * False for a tenant that is not there.
+ */
+export async function optOut(tx: Tx, { tenantId, id }: UserKey, channel: string): Promise<boolean> {
+  const { rowCount } = await within(tx).query({
+    name: 'users-opt-out',
+    text: `insert into carillon.users as u (tenant_id, id, preferences)
+           select t.id, $2, jsonb_build_object('channels', jsonb_build_object($3::text, '{"enabled":false}'::jsonb)) from carillon.tenants t where t.id = $1
+               on conflict (tenant_id, id) do update
+              set preferences = u.preferences || jsonb_build_object('channels', coalesce(u.preferences -> 'channels', '{}')
+                    || jsonb_build_object($3::text, coalesce(u.preferences #> array['channels', $3], '{}') || '{"enabled":false}')),
+                  updated_at = carillon.now()`,
+    values: [tenantId, id, channel],
+  });
+  return rowCount > 0;
+}

@@ -28,6 +28,7 @@ const LEVELS: Readonly<Record<string, LogLevel | ((fields: Record<string, unknow
   'database.superuser': 'warn',
   'delivery.outcomes-waiting': 'warn',
   'egress.loopback-allowed': 'warn',
+  'email.no-unsubscribe-link': 'warn',
   'hint.not-sent': 'warn',
   'postgres.exited': 'warn',
   'process.not-signed-off': 'warn',

@@ -5,6 +5,14 @@ import { renderEmail, type RenderedEmail } from './render.ts';
 export interface EmailAddress {
   /** `local@domain`, without a display name. */
   readonly mailbox: string;
+  /** Where this recipient opts out; not given for what nobody can opt out of. */
+  readonly unsubscribe?: UnsubscribeLinks | undefined;
+}
+
+export interface UnsubscribeLinks {
+  /** One-click (RFC 8058). */
+  readonly url?: string | undefined;
+  readonly mailto?: string | undefined;
 }
 
 export interface EmailChannelOptions {
@@ -12,9 +20,10 @@ export interface EmailChannelOptions {
   readonly delaysMs: readonly number[];
   /** Connections to the mail server: more of a tenant's mails would only wait for one. */
   readonly maxInFlight: number;
+  readonly unsubscribe: (mailbox: string, owner: { readonly tenantId: string; readonly userId: string | null }) => UnsubscribeLinks;
 }
 
-export function emailChannel({ providers, delaysMs, maxInFlight }: EmailChannelOptions): Channel<EmailAddress, RenderedEmail> {
+export function emailChannel({ providers, delaysMs, maxInFlight, unsubscribe }: EmailChannelOptions): Channel<EmailAddress, RenderedEmail> {
   return {
     name: 'email',
     title: 'E-mail',
@@ -25,6 +34,6 @@ export function emailChannel({ providers, delaysMs, maxInFlight }: EmailChannelO
     delaysMs,
     providers,
     render: ({ subject, body, actionUrl }, { productName }) => renderEmail({ subject, body, actionUrl, productName }),
-    addressOf: (mailbox) => ({ mailbox }),
+    addressOf: (mailbox, owner) => (owner.critical ? { mailbox } : { mailbox, unsubscribe: unsubscribe(mailbox, owner) }),
   };
 }

@@ -1,6 +1,7 @@
 /** One mail as it goes on the wire: what the headers say, and the text beside the HTML. */
 import { compile } from 'html-to-text';
 import type { SendMailOptions } from 'nodemailer';
+import type { UnsubscribeLinks } from './channel.ts';
 import type { RenderedEmail } from './render.ts';
 
 export interface MailEnds {
@@ -8,10 +9,14 @@ export interface MailEnds {
   /** Checked: `local@domain`, the domain in ASCII. */
   readonly to: string;
   readonly messageId: string;
+  readonly unsubscribe?: UnsubscribeLinks | undefined;
 }
 
 /** Addresses are objects, never text: nothing is there to be parsed into a second recipient. */
-export function composeMail({ subject, html, text = textOf(html) }: RenderedEmail, { from, to, messageId }: MailEnds): SendMailOptions {
+export function composeMail(
+  { subject, html, text = textOf(html) }: RenderedEmail,
+  { from, to, messageId, unsubscribe }: MailEnds,
+): SendMailOptions {
   return {
     from,
     to: { name: '', address: to },
@@ -23,9 +28,22 @@ export function composeMail({ subject, html, text = textOf(html) }: RenderedEmai
     headers: {
       ...(isLiteral(subject) ? {} : { Subject: { prepared: true, foldLines: true, value: encodedWords(subject) } }),
       'Auto-Submitted': 'auto-generated', // RFC 3834: no out-of-office answers
+      ...unsubscribeHeaders(unsubscribe),
     },
     xMailer: false,
   };
+}
+
+/** RFC 2369 and RFC 8058. */
+function unsubscribeHeaders({
+  url,
+  mailto,
+}: UnsubscribeLinks = {}): Record<string, string | { prepared: true; foldLines: true; value: string }> {
+  const links = [url, mailto].flatMap((link) => (link === undefined ? [] : [`<${link}>`]));
+  if (links.length === 0) return {};
+  // A link is never folded within: its line is as long as it is.
+  const list = { 'List-Unsubscribe': { prepared: true, foldLines: true, value: links.join(', ') } } as const;
+  return url?.startsWith('https:') ? { ...list, 'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click' } : list;
 }
 
 const LONGEST_WORD = 900;
