@@ -58,6 +58,15 @@ test('a signature of the operator’s own needs a header that can be sent, and t
   expect(problemsOf({ CARILLON_WEBHOOK_SIGNATURES: 'v2' })).toMatchObject([expect.stringContaining('one of v1, v1a')]);
 });
 
+test('a limit is requests in a time of whole seconds', () => {
+  expect(load({ CARILLON_LIMITS_KEY: '600/1m', CARILLON_LIMITS_TENANT: '5/1d' }).config).toMatchObject({
+    'limits.key': { requests: 600, window_seconds: 60 },
+    'limits.tenant': { requests: 5, window_seconds: 86_400 },
+  });
+  for (const rate of ['600', '0/1m', '1/500ms', '1/2d', '1/m', '-1/1m', '1/1m/1m', '10000000000/1m'])
+    expect(problemsOf({ CARILLON_LIMITS_KEY: rate }), rate).toMatchObject([expect.stringContaining('limits.key')]);
+});
+
 test('later sources win, and each setting knows where it came from', () => {
   const files = { 'base.yaml': 'port: 1\nhost: base\nlog: { level: warn }\n', 'more.yaml': 'port: 2\n' };
   for (const separator of [',', ':']) {

@@ -7,6 +7,7 @@ import { channelSettings, completeChannels } from './lib/channel-setting.ts';
 import { parseDuration } from './lib/duration.ts';
 import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
+import { LIMIT_SETTINGS } from './config-limits.ts';
 import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
 import {
   choice,
@@ -104,6 +105,7 @@ export const SETTINGS = [
     'Sent with every webhook.',
   ]),
   ...SIGNING_SETTINGS,
+  ...LIMIT_SETTINGS,
   setting('egress.allow', list(text('a range such as 10.1.0.0/16', isCidr), { min: 0, max: 100 }), [
     [],
     'Private ranges that webhooks may reach. Metadata addresses stay blocked.',

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { buildApp, type App } from './api/app.ts';
 import { makeAuth } from './api/auth.ts';
 import type { DoorDeps } from './api/door.ts';
+import { makeLimits, type Admit } from './api/limits.ts';
 import { buildOpenApi } from './api/openapi.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
@@ -36,6 +37,7 @@ import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
 import { appliedMigration } from './store/health.ts';
 import { migrationsIn } from './store/migrate.ts';
+import { leaseRequests } from './store/rate-limits.ts';
 import type { SealedSecret, SecretPurpose } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -92,7 +94,7 @@ function makeApp(deps: ApiDeps): App {
   const idempotencyTtlMs = config['idempotency.ttl'];
   const shared = { database, once: { inTransaction: database.asTenant, ttlMs: idempotencyTtlMs }, published: deps.publish };
 
-  return buildApp({ auth, log, observe: metrics.requested, logsSuccess: config['log.level'] === 'debug' }, (app) => {
+  return buildApp({ auth, admit: limitsOf(deps), log, observe: metrics.requested, logsSuccess: config['log.level'] === 'debug' }, (app) => {
     producerRoutes(app, deps, {
       ...shared,
       accepted: (caller, events) => {
@@ -101,8 +103,8 @@ function makeApp(deps: ApiDeps): App {
       },
     });
     inboxRoutes(app, { ...shared, ...inboxSettings(deps), channelNames: namesOf(deps.channels), tokens, feed: deps.feed });
-    const keyMaker = { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs };
-    apiKeyRoutes(app, { ...keyMaker, forget: auth.forget });
+    const keyMaker = { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget };
+    apiKeyRoutes(app, keyMaker);
     tenantRoutes(app, { ...keyMaker, newSecrets: deps.newSecrets });
     operatorRoutes(app, deps);
     app.addHook('onClose', auth.close);
@@ -159,6 +161,15 @@ function operatorRoutes(app: App, { config, database, clock, metrics, processIsR
   referenceRoutes(app, { version: VERSION });
   if (config.env !== 'development') return;
   developmentRoutes(app, { database, renderMail: (row) => renderEmail({ ...row, productName: config.product_name }), now: clock.now });
+}
+
+function limitsOf({ config, database, clock }: ApiDeps): Admit {
+  return makeLimits({
+    lease: (wanted) => leaseRequests(database.engine, wanted),
+    keyLimit: config['limits.key'],
+    tenantLimit: config['limits.tenant'],
+    monotonicMs: clock.monotonicMs,
+  });
 }
 
 function verdictOf(refusal: string | undefined): { ok: true } | { ok: false; reason: string } {

@@ -10,6 +10,11 @@ import { hintOf } from '../store/bootstrap.ts';
 import type { Caller } from './auth.ts';
 import { toWire, wireTime } from './schema.ts';
 
+export const RateLimitBody = z.strictObject({
+  requests: z.int().min(1).max(1_000_000_000),
+  window_seconds: z.int().min(1).max(86_400),
+});
+
 export const KeyItem = z.object({
   id: z.string(),
   tenant_id: z.string(),
@@ -20,6 +25,7 @@ export const KeyItem = z.object({
   expires_at: wireTime.nullable(),
   revoked_at: wireTime.nullable(),
   replaced_by: z.string().nullable().describe('The key that took over when this one was rotated.'),
+  rate_limit: RateLimitBody.nullable().describe("Null: the installation's."),
   last_used_at: wireTime.nullable().describe('Written every few seconds, like the counts.'),
   request_count: z.int(),
   event_count: z.int().describe('Events accepted with this key, repeats not counted.'),
@@ -36,12 +42,12 @@ export interface KeyMaker {
 export async function makeKey(
   { hashKey, random, now }: KeyMaker,
   tx: Tx,
-  { tenantId, name, scopes, expiresAt }: Pick<NewApiKey, 'tenantId' | 'name' | 'scopes' | 'expiresAt'> & { id?: string },
+  { tenantId, name, scopes, expiresAt, rateLimit }: Pick<NewApiKey, 'tenantId' | 'name' | 'scopes' | 'expiresAt' | 'rateLimit'>,
 ): Promise<{ key: string; item: z.output<typeof KeyItem> }> {
   const key = newApiKey(isTestTenant(tenantId) ? 'test' : 'live', random);
   const id = newId(now());
   const hash = hashKey(key);
-  const stored = await createKey(tx, { tenantId, id, hash, name, hint: hintOf(key), scopes: [...new Set(scopes)], expiresAt });
+  const stored = await createKey(tx, { tenantId, id, hash, name, hint: hintOf(key), scopes: [...new Set(scopes)], expiresAt, rateLimit });
   if (!stored) throw new Error('a new key had the hash of an older one');
   return { key, item: viewKey(tenantId, stored) };
 }
@@ -63,6 +69,7 @@ export function viewKey(tenantId: string, key: ApiKey): z.output<typeof KeyItem>
     expires_at: toWire(key.expiresAt),
     revoked_at: toWire(key.revokedAt),
     replaced_by: key.replacedBy && publicId('key', key.replacedBy),
+    rate_limit: key.rateLimit,
     last_used_at: toWire(key.lastUsedAt),
     request_count: key.requestCount,
     event_count: key.eventCount,

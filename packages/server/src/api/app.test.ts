@@ -7,8 +7,24 @@ import { buildApp, type App, type RequestSeen } from './app.ts';
 import { makeAuth, type FoundKey } from './auth.ts';
 
 const KEYS: Record<string, FoundKey> = {
-  'right-key': { tenantId: 'acme', keyId: 'k1', client: 'backend', scopes: ['events:write'], expiresInMs: null },
-  'other-scope': { tenantId: 'acme', keyId: 'k2', client: 'reader', scopes: ['events:read'], expiresInMs: null },
+  'right-key': {
+    tenantId: 'acme',
+    keyId: 'k1',
+    client: 'backend',
+    scopes: ['events:write'],
+    keyLimit: null,
+    tenantLimit: null,
+    expiresInMs: null,
+  },
+  'other-scope': {
+    tenantId: 'acme',
+    keyId: 'k2',
+    client: 'reader',
+    scopes: ['events:read'],
+    keyLimit: null,
+    tenantLimit: null,
+    expiresInMs: null,
+  },
 };
 const RIGHT = { authorization: 'Bearer right-key' };
 

@@ -10,6 +10,7 @@ import { parseJson } from './body.ts';
 import { makeBodyBudget, type BodyBudget } from './body-budget.ts';
 import { answerBrokenRequest, answerOddRequests, refusedRequest } from './broken-request.ts';
 import { inflate, readEncoding, TAKEN_ENCODINGS } from './inflate.ts';
+import type { Admit } from './limits.ts';
 import { classify, PROBLEM_TYPE, toProblem } from './problem.ts';
 import { cloudEvents } from './cloudevent-mode.ts';
 import { decorateRequests, type App, type RequestFacts, type ZodTypeProvider } from './request.ts';
@@ -28,6 +29,8 @@ export interface RequestSeen {
 
 export interface AppDeps {
   readonly auth: Auth;
+  /** Without it nobody is limited. */
+  readonly admit?: Admit;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
   readonly observe: (seen: RequestSeen) => void;
   /** Whether the lines of successful requests are read at all: they are not even made otherwise. */
@@ -71,7 +74,7 @@ export function buildApp(deps: AppDeps, register: (app: App) => void): App {
   app.setErrorHandler(sendProblem);
   acceptJson(app);
   answerOddRequests(app.server);
-  const routes = collectRoutes(app, deps.auth);
+  const routes = collectRoutes(app, deps.auth, deps.admit);
   app.addHook('onRequest', (request, reply, done) => {
     request.facts = { route: NO_ROUTE };
     reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');

@@ -2,7 +2,15 @@ import { Socket } from 'node:net';
 import { beforeEach, expect, test } from 'vitest';
 import { makeAuth, type Auth, type Credentials, type FoundKey, type KeyUse, type UserCaller } from './auth.ts';
 
-const KEY: FoundKey = { tenantId: 'acme', keyId: 'k1', client: 'backend', scopes: ['events:write'], expiresInMs: null };
+const KEY: FoundKey = {
+  tenantId: 'acme',
+  keyId: 'k1',
+  client: 'backend',
+  scopes: ['events:write'],
+  keyLimit: null,
+  tenantLimit: null,
+  expiresInMs: null,
+};
 
 let auth: Auth;
 let keys: Map<string, FoundKey>;

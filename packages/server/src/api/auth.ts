@@ -1,6 +1,7 @@
 /** Who is asking. API keys and user tokens, verified once and remembered for a few seconds per connection and key. */
 import type { Socket } from 'node:net';
 import { CarillonError } from '../domain/error.ts';
+import type { RateLimit } from '../domain/tenant.ts';
 import { makeLru } from '../lib/lru.ts';
 
 export const SCOPES = ['events:write', 'events:read', 'users:write', 'users:read', 'keys:write', 'operator'] as const;
@@ -17,6 +18,9 @@ export interface Caller {
   /** The key's name: counts are kept by it. */
   readonly client: string;
   readonly scopes: readonly string[];
+  /** Their own, instead of the installation's. */
+  readonly keyLimit: RateLimit | null;
+  readonly tenantLimit: RateLimit | null;
   /** Since they were last written. */
   readonly counts: KeyCounts;
 }

@@ -2,6 +2,7 @@
 import type { FastifyReply, FastifyRequest, FastifySchema, onRequestHookHandler, RouteOptions } from 'fastify';
 import { CarillonError } from '../domain/error.ts';
 import type { Auth, Caller, Credentials, RouteAuth, UserCaller } from './auth.ts';
+import type { Admit } from './limits.ts';
 import type { App } from './request.ts';
 
 export interface RouteInfo {
@@ -24,7 +25,7 @@ declare module 'fastify' {
 const BATCH_BODY_LIMIT = 5 * 1024 * 1024;
 
 /** From here on every route is noted, guarded, and limited to its size of body. Throws for one that does not say who may call it. */
-export function collectRoutes(app: App, auth: Auth): RouteInfo[] {
+export function collectRoutes(app: App, auth: Auth, admit?: Admit): RouteInfo[] {
   const routes: RouteInfo[] = [];
   app.decorate('routeList', routes);
   app.addHook('onRoute', (route) => {
@@ -34,17 +35,19 @@ export function collectRoutes(app: App, auth: Auth): RouteInfo[] {
       routes.push({ method, url, auth: config.auth, batch: config.batch ?? false, schema: route.schema ?? {} });
     }
     if (config.batch) route.bodyLimit = BATCH_BODY_LIMIT;
-    guard(route, guardOf(auth, config.auth));
+    guard(route, guardOf(auth, admit, config.auth));
   });
   return routes;
 }
 
-function guard(route: RouteOptions, check: (request: FastifyRequest) => void | Promise<void>): void {
+type Check = (request: FastifyRequest, reply: FastifyReply) => void | Promise<void>;
+
+function guard(route: RouteOptions, check: Check): void {
   const { url } = route;
-  const hook: onRequestHookHandler = (request, _reply, done) => {
+  const hook: onRequestHookHandler = (request, reply, done) => {
     request.facts.route = url;
     try {
-      const pending = check(request);
+      const pending = check(request, reply);
       if (pending)
         pending.then(() => {
           done();
@@ -58,7 +61,7 @@ function guard(route: RouteOptions, check: (request: FastifyRequest) => void | P
 }
 
 /** Answers at once when the caller was verified on this connection a moment ago: no promise on the hot path. */
-function guardOf(auth: Auth, wanted: RouteAuth): (request: FastifyRequest) => void | Promise<void> {
+function guardOf(auth: Auth, admit: Admit | undefined, wanted: RouteAuth): Check {
   if (wanted.kind === 'none') return () => undefined;
   if (wanted.kind === 'user') {
     return (request) =>
@@ -66,15 +69,16 @@ function guardOf(auth: Auth, wanted: RouteAuth): (request: FastifyRequest) => vo
         request.facts.user = user;
       });
   }
-  return (request) =>
+  return (request, reply) =>
     settle(auth.key(credentialsOf(request), wanted.scope), (caller) => {
       request.facts.caller = caller;
+      return admit?.(caller, reply);
     });
 }
 
-function settle<T extends Caller | UserCaller>(verified: T | Promise<T>, take: (value: T) => void): void | Promise<void> {
+function settle<T extends Caller | UserCaller>(verified: T | Promise<T>, take: (value: T) => void | Promise<void>): void | Promise<void> {
   if (verified instanceof Promise) return verified.then(take);
-  take(verified);
+  return take(verified);
 }
 
 function credentialsOf({ headers, url, raw }: FastifyRequest): Credentials {

@@ -184,6 +184,14 @@ export const ERRORS = {
       detail: 'The first request with this key had another body.',
     },
   },
+  rate_limited: {
+    status: 429,
+    title: 'Too many requests',
+    cause: 'The limit of this key, or of all keys of its tenant together, is used up in the current window.',
+    hint: 'Repeat after `Retry-After`; `RateLimit` in every answer says what is left. Batches count as one request.',
+    retryable: true,
+    example: { request: 'any', detail: 'This key may send 600 requests in 60 s.' },
+  },
   header_too_large: {
     status: 431,
     title: 'The header fields are too large',

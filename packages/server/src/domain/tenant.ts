@@ -9,3 +9,15 @@ export function testTenantOf(tenantId: string): string {
 export function isTestTenant(tenantId: string): boolean {
   return tenantId.endsWith(TEST_SUFFIX);
 }
+
+/** So many requests in each window. Windows begin at multiples of their length. As on the wire. */
+export interface RateLimit {
+  readonly requests: number;
+  readonly window_seconds: number;
+}
+
+/** What an operator sets for one tenant. Stored as it is. */
+export interface TenantSettings {
+  /** For all keys of the tenant together, instead of the installation's. */
+  readonly rate_limit?: RateLimit | undefined;
+}

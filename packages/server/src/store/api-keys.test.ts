@@ -27,7 +27,16 @@ let made = 0;
 const nextId = () => newId(new Date(Date.now() + (made += 1)));
 
 async function newKey(tenantId: string, { name = 'one', expiresAt = null }: { name?: string; expiresAt?: Date | null } = {}) {
-  const key = { tenantId, id: nextId(), hash: randomBytes(32), name, hint: 'cn_live_abcd…', scopes: ['events:write'], expiresAt };
+  const key = {
+    tenantId,
+    id: nextId(),
+    hash: randomBytes(32),
+    name,
+    hint: 'cn_live_abcd…',
+    scopes: ['events:write'],
+    expiresAt,
+    rateLimit: null,
+  };
   await db.database.asTenant(tenantId, (tx) => createKey(tx, key));
   return key;
 }
@@ -55,6 +64,8 @@ test('a key is found by its hash until it is revoked or expires', async () => {
     keyId: key.id,
     client: 'one',
     scopes: ['events:write'],
+    keyLimit: null,
+    tenantLimit: null,
     expiresInMs: null,
   });
   expect((await findByHash(db.database.engine, expiring.hash))!.expiresInMs).toBeGreaterThan(DAY_MS - 60_000);

@@ -1,5 +1,6 @@
 /** API keys. Only their HMAC is stored; the key itself is seen once, by whoever made it. */
 import type { Tx } from '../domain/event.ts';
+import type { RateLimit } from '../domain/tenant.ts';
 import { within, type Queryable } from './database.ts';
 
 export interface ApiKey {
@@ -15,6 +16,7 @@ export interface ApiKey {
   readonly lastUsedAt: Date | null;
   /** UUID of the key that took over. */
   readonly replacedBy: string | null;
+  readonly rateLimit: RateLimit | null;
   readonly requestCount: number;
   readonly eventCount: number;
 }
@@ -27,18 +29,19 @@ export interface NewApiKey {
   readonly hint: string;
   readonly scopes: readonly string[];
   readonly expiresAt: Date | null;
+  readonly rateLimit: RateLimit | null;
 }
 
 const COLUMNS = `id, name, hint, scopes, created_at as "createdAt", expires_at as "expiresAt", revoked_at as "revokedAt", last_used_at as "lastUsedAt",
-  replaced_by as "replacedBy", request_count as "requestCount", event_count as "eventCount"`;
+  replaced_by as "replacedBy", rate_limit as "rateLimit", request_count as "requestCount", event_count as "eventCount"`;
 
 /** Undefined when this key exists already, revoked or not. */
 export async function createKey(tx: Tx, key: NewApiKey): Promise<ApiKey | undefined> {
   const { rows } = await within(tx).query<ApiKey>({
     name: 'api-keys-create',
-    text: `insert into carillon.api_keys (tenant_id, id, hash, name, hint, scopes, expires_at)
-           values ($1, $2, $3, $4, $5, $6, $7) on conflict (hash, tenant_id) do nothing returning ${COLUMNS}`,
-    values: [key.tenantId, key.id, key.hash, key.name, key.hint, key.scopes, key.expiresAt],
+    text: `insert into carillon.api_keys (tenant_id, id, hash, name, hint, scopes, expires_at, rate_limit)
+           values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (hash, tenant_id) do nothing returning ${COLUMNS}`,
+    values: [key.tenantId, key.id, key.hash, key.name, key.hint, key.scopes, key.expiresAt, key.rateLimit],
   });
   return rows[0];
 }
@@ -48,6 +51,8 @@ export interface ValidKey {
   readonly keyId: string;
   readonly client: string;
   readonly scopes: readonly string[];
+  readonly keyLimit: RateLimit | null;
+  readonly tenantLimit: RateLimit | null;
   /** By the database's clock; null: it does not expire. */
   readonly expiresInMs: number | null;
 }
@@ -56,9 +61,10 @@ export interface ValidKey {
 export async function findByHash(db: Queryable, hash: Uint8Array): Promise<ValidKey | undefined> {
   const { rows } = await db.query<ValidKey>({
     name: 'api-keys-find',
-    text: `select tenant_id as "tenantId", id as "keyId", name as client, scopes,
-                  (extract(epoch from expires_at - carillon.now()) * 1000)::float8 as "expiresInMs"
-             from carillon.api_keys
+    text: `select k.tenant_id as "tenantId", k.id as "keyId", k.name as client, k.scopes,
+                  k.rate_limit as "keyLimit", (select t.settings -> 'rate_limit' from carillon.tenants t where t.id = k.tenant_id) as "tenantLimit",
+                  (extract(epoch from k.expires_at - carillon.now()) * 1000)::float8 as "expiresInMs"
+             from carillon.api_keys k
             where hash = $1 and revoked_at is null and (expires_at is null or expires_at > carillon.now())
             order by tenant_id limit 1`,
     values: [hash],

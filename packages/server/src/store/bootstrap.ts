@@ -37,6 +37,7 @@ export async function bootstrap(database: Pick<Database, 'transaction'>, options
       hint: hintOf(key),
       scopes,
       expiresAt: null,
+      rateLimit: null,
     });
     return made;
   });

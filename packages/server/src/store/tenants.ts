@@ -1,6 +1,6 @@
 /** Tenants and their secrets. Each has a sibling for test keys, which nothing leaves. */
 import type { Tx } from '../domain/event.ts';
-import { testTenantOf } from '../domain/tenant.ts';
+import { testTenantOf, type TenantSettings } from '../domain/tenant.ts';
 import type { Vault } from '../lib/crypto.ts';
 import { within, type Queryable } from './database.ts';
 
@@ -55,11 +55,12 @@ export interface Tenant {
   readonly id: string;
   /** For people; empty when nobody gave one. */
   readonly name: string;
+  readonly settings: TenantSettings;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
 
-const COLUMNS = 't.id, t.name, t.created_at as "createdAt", t.updated_at as "updatedAt"';
+const COLUMNS = 't.id, t.name, t.settings, t.created_at as "createdAt", t.updated_at as "updatedAt"';
 
 /** Undefined for one that is not there. */
 export async function findTenant(tx: Tx, id: string): Promise<Tenant | undefined> {
@@ -72,11 +73,15 @@ export async function findTenant(tx: Tx, id: string): Promise<Tenant | undefined
 }
 
 /** Null leaves a field as it is. Undefined for a tenant that is not there. */
-export async function updateTenant(tx: Tx, { id, name }: { id: string; name: string | null }): Promise<Tenant | undefined> {
+export async function updateTenant(
+  tx: Tx,
+  { id, name, settings }: { id: string; name: string | null; settings: TenantSettings | null },
+): Promise<Tenant | undefined> {
   const { rows } = await within(tx).query<Tenant>({
     name: 'tenants-update',
-    text: `update carillon.tenants t set name = coalesce($2, t.name), updated_at = carillon.now() where t.id = $1 returning ${COLUMNS}`,
-    values: [id, name],
+    text: `update carillon.tenants t set name = coalesce($2, t.name), settings = coalesce($3::jsonb, t.settings), updated_at = carillon.now()
+            where t.id = $1 returning ${COLUMNS}`,
+    values: [id, name, settings && JSON.stringify(settings)],
   });
   return rows[0];
 }

@@ -65,7 +65,9 @@ export async function activityServer(): Promise<ActivityServer> {
     hashKey: (key) => Buffer.from(key),
     findKey: async (hash) => {
       const tenantId = tenants[hash.toString()];
-      return tenantId === undefined ? undefined : { tenantId, keyId: newId(now()), client: 'backend', scopes: SCOPES, expiresInMs: null };
+      return tenantId === undefined
+        ? undefined
+        : { tenantId, keyId: newId(now()), client: 'backend', scopes: SCOPES, keyLimit: null, tenantLimit: null, expiresInMs: null };
     },
     verifyUserToken: async () => undefined,
     touchKeys: async () => undefined,

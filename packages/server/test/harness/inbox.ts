@@ -64,7 +64,15 @@ export async function inboxServer(settings: { createUsers?: boolean; maxStreams?
     hashKey: (key) => Buffer.from(key),
     findKey: async (hash) =>
       hash.toString() === KEY
-        ? { tenantId: 'acme', keyId: newId(now()), client: 'backend', scopes: ['users:write'], expiresInMs: null }
+        ? {
+            tenantId: 'acme',
+            keyId: newId(now()),
+            client: 'backend',
+            scopes: ['users:write'],
+            keyLimit: null,
+            tenantLimit: null,
+            expiresInMs: null,
+          }
         : undefined,
     verifyUserToken: tokens.verify,
     touchKeys: async () => undefined,

@@ -132,7 +132,9 @@ test('an API key is found by its hash', async () => {
   const work = recorded.find(({ label }) => label === 'accept: the API key')!;
   for (const explainer of [own, generic]) {
     const plan = (await explainer.replay(work)).get('api-keys-find')!;
-    expect(scansOf(plan)).toMatchObject([{ node: expect.stringMatching(/Index Scan|Bitmap/), rows: 1 }]);
+    expect(scansOf(plan).filter(({ relation }) => relation === SMALL)).toMatchObject([
+      { node: expect.stringMatching(/Index Scan|Bitmap/), rows: 1 },
+    ]);
   }
 });
 

@@ -8,7 +8,7 @@ import { parseId, publicId } from '../../lib/id.ts';
 import { findApiKey, listKeys, replaceKey, revokeKey, type ApiKey } from '../../store/api-keys.ts';
 import type { Database } from '../../store/database.ts';
 import { findTenant } from '../../store/tenants.ts';
-import { KeyItem, MadeKey, makeKey, refuseBeyond, viewKey, type KeyMaker } from '../api-key-schema.ts';
+import { KeyItem, MadeKey, makeKey, RateLimitBody, refuseBeyond, viewKey, type KeyMaker } from '../api-key-schema.ts';
 import { SCOPES, type Caller } from '../auth.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type Answer, type OnceDeps } from '../idempotency.ts';
@@ -34,6 +34,7 @@ const NewKey = z.strictObject({
   name: z.string().trim().min(1).max(128),
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   expires_at: timestamp.optional().describe('Not set: it does not expire.'),
+  rate_limit: RateLimitBody.optional().describe("Instead of the installation's limit for a key. The tenant's limit holds as well."),
   tenant_id: tenantId,
 });
 const Rotation = z
@@ -55,7 +56,7 @@ export function apiKeyRoutes(app: App, deps: ApiKeyDeps): void {
       config: { auth },
       schema: {
         summary: 'Make a key that takes over',
-        description: 'With the same name, scopes and lifetime. The old one works until the overlap ends.',
+        description: 'With the same name, scopes, limit and lifetime. The old one works until the overlap ends.',
         params: idParams('key'),
         querystring: Whose,
         body: Rotation,
@@ -145,7 +146,7 @@ function onceFor({ database, idempotencyTtlMs }: ApiKeyDeps, { tenantId: own }: 
 function make(
   deps: ApiKeyDeps,
   request: FastifyRequest,
-  { name, scopes, expires_at, tenant_id: wanted }: z.output<typeof NewKey>,
+  { name, scopes, expires_at, rate_limit, tenant_id: wanted }: z.output<typeof NewKey>,
 ): Promise<Answer<z.output<typeof MadeKey>>> {
   const { caller } = request;
   const owner = chosen(caller, wanted);
@@ -156,7 +157,7 @@ function make(
   return once(onceFor(deps, caller, owner), request, async (tx) => {
     if (owner !== caller.tenantId && !(await findTenant(tx, owner)))
       refuseField('/tenant_id', 'unknown_tenant', 'There is no such tenant.');
-    const { key, item } = await makeKey(deps, tx, { tenantId: owner, name, scopes, expiresAt });
+    const { key, item } = await makeKey(deps, tx, { tenantId: owner, name, scopes, expiresAt, rateLimit: rate_limit ?? null });
     return { status: 201, body: { ...item, key }, replayBody: item };
   });
 }

@@ -5,7 +5,7 @@ import type { Tx } from '../../domain/event.ts';
 import { isTestTenant, testTenantOf } from '../../domain/tenant.ts';
 import type { Database } from '../../store/database.ts';
 import { createTenant, findTenant, listTenants, updateTenant, type SealedSecret, type Tenant } from '../../store/tenants.ts';
-import { MadeKey, makeKey, type KeyMaker } from '../api-key-schema.ts';
+import { MadeKey, makeKey, RateLimitBody, type KeyMaker } from '../api-key-schema.ts';
 import { SCOPES } from '../auth.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer } from '../idempotency.ts';
@@ -16,6 +16,8 @@ import { callerId, callerIdParams, page, toWire, wireTime } from '../schema.ts';
 export interface TenantDeps extends KeyMaker {
   readonly database: Pick<Database, 'transaction'>;
   readonly idempotencyTtlMs: number;
+  /** Called after settings have changed: `Auth.forget`. */
+  readonly forget: () => void;
   /** New secrets for a tenant and its sibling, sealed. */
   readonly newSecrets: (tenantId: string) => SealedSecret[];
 }
@@ -32,12 +34,14 @@ const newId = callerId
     params: { code: 'reserved' },
   });
 const name = z.string().trim().min(1).max(128);
-const NewTenant = z.strictObject({ id: newId, name: name.optional() });
-const Change = z.strictObject({ name: name.optional() });
+const Settings = z.strictObject({ rate_limit: RateLimitBody.optional().describe("For all keys together, instead of the installation's.") });
+const NewTenant = z.strictObject({ id: newId, name: name.optional(), settings: Settings.optional() });
+const Change = z.strictObject({ name: name.optional(), settings: Settings.optional().describe('Replaces all of them.') });
 
 const TenantItem = z.object({
   id: z.string(),
   name: z.string(),
+  settings: Settings,
   test_tenant_id: z.string().nullable().describe('Whose keys are test keys; null for such a tenant itself.'),
   created_at: wireTime,
   updated_at: wireTime,
@@ -55,8 +59,11 @@ export function tenantRoutes(app: App, deps: TenantDeps): void {
       config,
       schema: { summary: 'Change a tenant', params: callerIdParams, body: Change, response: { 200: TenantItem } },
     },
-    async ({ params: { id }, body }) =>
-      viewTenant(found(await deps.database.transaction((tx) => updateTenant(tx, { id, name: body.name ?? null })))),
+    async ({ params: { id }, body }) => {
+      const tenant = await deps.database.transaction((tx) => updateTenant(tx, { id, ...changeOf(body) }));
+      deps.forget();
+      return viewTenant(found(tenant));
+    },
   );
 }
 
@@ -74,8 +81,14 @@ function makeRoute(app: App, deps: TenantDeps): void {
     const { id } = request.body;
     const answer = await once<z.output<typeof MadeTenant>>({ inTransaction, ttlMs }, request, async (tx) => {
       if (!(await createTenant(tx, deps.newSecrets(id)))) throw new CarillonError('conflict', 'There is a tenant with this id.');
-      const tenant = found(await updateTenant(tx, { id, name: request.body.name ?? null }));
-      const { key, item } = await makeKey(deps, tx, { tenantId: id, name: 'first', scopes: TENANT_SCOPES, expiresAt: null });
+      const tenant = found(await updateTenant(tx, { id, ...changeOf(request.body) }));
+      const { key, item } = await makeKey(deps, tx, {
+        tenantId: id,
+        name: 'first',
+        scopes: TENANT_SCOPES,
+        expiresAt: null,
+        rateLimit: null,
+      });
       const body = { ...viewTenant(tenant), api_key: item };
       return {
         status: 201,
@@ -105,7 +118,11 @@ function readRoutes(app: App, { database }: TenantDeps): void {
   );
 }
 
-function viewTenant({ id, name: title, createdAt, updatedAt }: Tenant): z.output<typeof TenantItem> {
+function changeOf({ name: title, settings }: z.output<typeof Change>): Pick<Parameters<typeof updateTenant>[1], 'name' | 'settings'> {
+  return { name: title ?? null, settings: settings ?? null };
+}
+
+function viewTenant({ id, name: title, settings, createdAt, updatedAt }: Tenant): z.output<typeof TenantItem> {
   const sibling = isTestTenant(id) ? null : testTenantOf(id);
-  return { id, name: title, test_tenant_id: sibling, created_at: toWire(createdAt), updated_at: toWire(updatedAt) };
+  return { id, name: title, settings, test_tenant_id: sibling, created_at: toWire(createdAt), updated_at: toWire(updatedAt) };
 }
