@@ -18,7 +18,11 @@ export default defineConfig({
         test: {
           ...common,
           name: 'server',
-          include: ['packages/server/src/**/*.test.ts', 'packages/server/test/{unit,integration,conformance}/**/*.test.ts'],
+          include: [
+            'packages/server/src/**/*.test.ts',
+            'packages/server/test/{unit,integration,conformance}/**/*.test.ts',
+            'examples/**/*.test.ts',
+          ],
           // Files share a process and its loaded modules: no module keeps state and nothing is mocked, and it is several times faster.
           isolate: false,
         },

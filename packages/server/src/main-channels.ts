@@ -4,6 +4,7 @@ import { emailChannel, type EmailAddress } from './channels/email/channel.ts';
 import { outboxProvider } from './channels/email/outbox.ts';
 import type { RenderedEmail } from './channels/email/render.ts';
 import { smtpProvider } from './channels/email/smtp.ts';
+import { moduleChannel, moduleProvider, type ModuleDeps } from './channels/module/channel.ts';
 import { makeRegistry, type Registry } from './channels/registry.ts';
 import { setUp } from './channels/set-up.ts';
 import { webhookChannel } from './channels/webhook/channel.ts';
@@ -11,34 +12,64 @@ import { webhookHttp } from './channels/webhook/http.ts';
 import { ConfigError, type Config } from './config.ts';
 import type { Channel, Owner, Provider } from './domain/channel.ts';
 import { deriveWebhookSecret } from './lib/crypto.ts';
+import type { ChannelSetting } from './lib/channel-setting.ts';
 import { makeLru } from './lib/lru.ts';
 import { nearest } from './lib/nearest.ts';
-import type { Core } from './main-core.ts';
+import { egressLimits, type Core } from './main-core.ts';
 
 const SECRETS_KEPT = 10_000;
+/** So that a request's own time limit, which knows more of it, comes first. */
+const MODULE_GRACE_MS = 250;
 
 /** Throws ConfigError with every channel that can't be set up, and why. */
-export function makeChannels(core: Core): Registry {
+export async function makeChannels(core: Core): Promise<Registry> {
   const { config, egress, clock, log } = core;
+  const modules = modulesOf(core);
   const tools = { request: egress.request, now: clock.now, productName: config.product_name, log };
-  const problems = unknownNames(config);
-  const made = BUILT_IN.flatMap((kind) => {
-    try {
-      return [setUp(kind, config.channels[kind.name], tools)];
-    } catch (error) {
-      problems.push(`channels.${kind.name}: ${error instanceof Error ? error.message : String(error)}`);
-      return [];
-    }
-  });
-  if (problems.length > 0) throw new ConfigError(problems);
+  const deps = { tools, fromModule: (module: string, options: unknown) => moduleProvider(module, options, modules) };
+  const builtIn = BUILT_IN.map((kind) => [kind.name, () => setUp(kind, config.channels[kind.name], deps)] as const);
+  const names = [...OWN_SETTINGS, ...BUILT_IN.map(({ name }) => name)];
+  const others = Object.entries(config.channels)
+    .filter(([name]) => !BUILT_IN.some((kind) => kind.name === name))
+    .map(([name, setting]) => [name, () => otherChannel(name, setting, { names, modules })] as const);
+  const made = await allOf([...builtIn, ...others]);
   return makeRegistry([emailOf(core), webhookOf(core), ...made]);
 }
 
-function unknownNames({ channels }: Config): string[] {
-  const names = BUILT_IN.map(({ name }) => name);
-  return Object.keys(channels)
-    .filter((name) => !names.includes(name))
-    .map((name) => `channels.${name} is no channel; the nearest known one is ${nearest(name, names) ?? '(none)'}`);
+/** What they are is in the settings of their names. */
+const OWN_SETTINGS = ['in_app', 'email', 'webhook'];
+
+async function otherChannel(
+  name: string,
+  setting: ChannelSetting,
+  { names, modules }: { names: readonly string[]; modules: ModuleDeps },
+): Promise<Channel> {
+  if (OWN_SETTINGS.includes(name)) throw new Error(`it has settings of its own, ${name}.*`);
+  if (setting.module !== undefined) return moduleChannel(name, setting.module, setting, modules);
+  throw new Error(`it is no channel, and names no module; the nearest known one is ${nearest(name, names) ?? '(none)'}`);
+}
+
+/** Every problem is found, not only the first; what was started is then closed again. */
+async function allOf(making: readonly (readonly [name: string, make: () => Promise<Channel>])[]): Promise<Channel[]> {
+  const settled = await Promise.all(
+    making.map(async ([name, make]) => {
+      try {
+        return await make();
+      } catch (error) {
+        return `channels.${name}: ${error instanceof Error ? error.message : String(error)}`;
+      }
+    }),
+  );
+  const made = settled.filter((one) => typeof one !== 'string');
+  const problems = settled.filter((one) => typeof one === 'string');
+  if (problems.length === 0) return made;
+  await Promise.all(made.flatMap(({ providers }) => providers.map((provider) => provider.close())));
+  throw new ConfigError(problems);
+}
+
+function modulesOf({ config, clock, log }: Core): ModuleDeps {
+  const timeoutMs = config['delivery.total_timeout'] + MODULE_GRACE_MS;
+  return { log, monotonicMs: clock.monotonicMs, timeoutMs, productName: config.product_name, egress: egressLimits(config) };
 }
 
 function webhookOf({ config, egress, clock, webhookKey }: Core): Channel {

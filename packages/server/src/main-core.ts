@@ -96,11 +96,15 @@ async function secretsOf(config: Config, database: Database): Promise<{ secret: 
 function egressOf(config: Config, log: Log): Egress {
   const allowLoopback = config.env === 'development';
   if (allowLoopback) log('egress.loopback-allowed', { reason: 'development mode' });
-  return makeEgress({
-    allowLoopback,
+  return makeEgress(egressLimits(config));
+}
+
+export function egressLimits(config: Config) {
+  return {
+    allowLoopback: config.env === 'development',
     allowRanges: [...config['egress.allow']],
     totalTimeoutMs: config['delivery.total_timeout'],
     connectTimeoutMs: config['delivery.connect_timeout'],
     maxResponseBytes: MAX_RESPONSE_BYTES,
-  });
+  };
 }

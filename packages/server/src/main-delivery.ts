@@ -33,6 +33,8 @@ export interface DeliveryDeps {
 }
 
 const DAY_MS = 86_400_000;
+/** So that a provider's own time limit, which knows more, comes first. */
+const SEND_GRACE_MS = 1_000;
 /** A channel that was taken out of the configuration while deliveries waited. */
 const NO_POLICY = { delaysMs: [] };
 /** Leased deliveries in memory, for each slot: enough to stay busy between two claims. */
@@ -60,6 +62,7 @@ export function makeDelivery({ config, database, clock, channels, metrics, log }
         observe(metrics, clock, attempt);
         if (detailed) log('delivery.attempted', fieldsOf(attempt));
       },
+      sendTimeoutMs: config['delivery.total_timeout'] + SEND_GRACE_MS,
       leaseLost: metrics.leaseLost,
       isUnavailable,
       now: clock.now,

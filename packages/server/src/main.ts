@@ -62,7 +62,7 @@ export async function start(config: Config, log: Log): Promise<Running> {
 
 async function startOn(core: Core): Promise<Running> {
   const { config, bootstrapKey } = core;
-  const channels = makeChannels(core); // throws on settings: nothing has begun yet
+  const channels = await makeChannels(core); // throws on settings: nothing has begun yet
   const neighbours = await meetNeighbours(core);
   const feed = feedOf(core);
   const publish = (changes: readonly InboxChange[]) => {

@@ -1,17 +1,28 @@
-/** Settings become channels. Throws what is wrong, in words for the operator. */
+/** Settings become channels. What is wrong is thrown in words for the operator. */
 import type { Channel, Provider } from '../domain/channel.ts';
 import type { ChannelSetting, ProviderSetting } from '../lib/channel-setting.ts';
 import { nearest } from '../lib/nearest.ts';
 import type { ChannelKind, ProviderTools } from './kind.ts';
 
+export interface SetUpDeps {
+  readonly tools: ProviderTools;
+  readonly fromModule: (module: string, options: unknown) => Promise<Provider>;
+}
+
 /** A built-in channel. Without settings it is set up when it needs none. */
-export function setUp(kind: ChannelKind, setting: ChannelSetting | undefined, tools: ProviderTools): Channel {
-  const providers = setting?.enabled === false ? [] : providersOf(kind, setting, tools);
+export async function setUp(kind: ChannelKind, setting: ChannelSetting | undefined, deps: SetUpDeps): Promise<Channel> {
+  if (setting?.module !== undefined) throw new Error('this name is taken by a built-in channel: give the module another');
+  const providers = setting?.enabled === false ? [] : await providersOf(kind, setting, deps);
   return { ...kind, delaysMs: setting?.retry ?? kind.delaysMs, providers, available: providers.length > 0 };
 }
 
-function providersOf(kind: ChannelKind, setting: ChannelSetting | undefined, tools: ProviderTools): Provider[] {
-  if (setting?.providers) return setting.providers.map((one) => makeProvider(kind, one, tools));
+async function providersOf(kind: ChannelKind, setting: ChannelSetting | undefined, { tools, fromModule }: SetUpDeps): Promise<Provider[]> {
+  if (setting?.providers) {
+    const making = setting.providers.map(async (one) =>
+      one.module === undefined ? makeProvider(kind, one, tools) : fromModule(one.module, one.options),
+    );
+    return Promise.all(making);
+  }
   const wanted = setting?.options !== undefined || kind.ready || setting?.enabled === true;
   return wanted ? [makeProvider(kind, { name: kind.standard, options: setting?.options }, tools)] : [];
 }

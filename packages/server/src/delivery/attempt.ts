@@ -12,6 +12,8 @@ export interface AttemptDeps {
   /** Beyond it nothing is sent. */
   readonly until: (job: DeliveryJob) => Date;
   readonly observe: (attempt: Observed) => void;
+  /** A provider that has not answered by then is not waited for any longer. */
+  readonly sendTimeoutMs: number;
   readonly now: () => Date;
   readonly monotonicMs: () => number;
   readonly random: () => number;
@@ -79,11 +81,26 @@ async function send(
   try {
     const { provider, message } = await deps.prepare(job);
     name = provider.id;
-    return { provider: name, result: await provider.send(message, kill) };
+    return { provider: name, result: await within(deps.sendTimeoutMs, provider.send(message, kill)) };
   } catch (error) {
     if (kill.aborted) return 'interrupted';
     deps.log('delivery.internal', { deliveryId: job.id, provider: name, error }); // a bug of ours, not theirs
     return { provider: name, result: { kind: 'transient', reason: 'internal', detail: describeError(error) } };
+  }
+}
+
+/** Providers keep their own time; this is for one that does not. What comes of it later is dropped. */
+async function within(timeoutMs: number, sending: Promise<SendResult>): Promise<SendResult> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<SendResult>((resolve) => {
+    timer = setTimeout(() => {
+      resolve({ kind: 'unknown', reason: 'timeout', detail: `the provider gave no answer within ${timeoutMs} ms` });
+    }, timeoutMs);
+  });
+  try {
+    return await Promise.race([sending, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -59,6 +59,7 @@ test('what a user wants is asked again while a delivery waits in memory', async 
     isUnavailable: () => false,
     now: () => now,
     monotonicMs: () => elapsedMs,
+    sendTimeoutMs: 1_000,
     random: () => 0.5,
     log: () => undefined,
   };

@@ -70,6 +70,7 @@ const DECISION = {
 export const REASONS = { ...DECISION, ...ATTEMPT } as const;
 
 export type AttemptReason = keyof typeof ATTEMPT;
+export const ATTEMPT_REASONS = Object.keys(ATTEMPT) as readonly AttemptReason[];
 export type ReasonCode = keyof typeof REASONS;
 
 const byNumber = new Map<number, ReasonCode>(Object.entries(REASONS).map(([code, { number }]) => [number, code as ReasonCode]));

@@ -4,11 +4,12 @@ import type { Provider } from '../../src/domain/channel.ts';
 import type { ExchangeDeps } from '../../src/channels/exchange.ts';
 import { makeEgress } from '../../src/lib/egress.ts';
 import { type Answer, startReceiver } from '../harness/receiver.ts';
-import { providerContract, type Behaviour, type ProviderCase, type Subject } from './provider.ts';
+import type { Behaviour, ProviderCase, Subject } from './contract.ts';
+import { providerContract } from './provider.ts';
 
 export interface HttpCase<Address, Content> extends Omit<ProviderCase<Address, Content>, 'make'> {
   /** `base` is the far end's origin. */
-  readonly provider: (deps: ExchangeDeps, base: string) => Provider<Address, Content>;
+  readonly provider: (deps: ExchangeDeps, base: string) => Provider<Address, Content> | Promise<Provider<Address, Content>>;
   readonly address: (base: string) => Address;
   readonly content: Content;
   /** What the service answers with this status. */
@@ -23,7 +24,11 @@ const answers: Readonly<Record<string, Answer>> = {
 };
 
 export function httpContract<Address, Content>(subject: HttpCase<Address, Content>): void {
-  providerContract({ ...subject, make: (behaviour) => (behaviour === 'silent' ? silent(subject) : speaking(subject, behaviour)) });
+  providerContract(httpSubject(subject));
+}
+
+export function httpSubject<Address, Content>(subject: HttpCase<Address, Content>): ProviderCase<Address, Content> {
+  return { ...subject, make: (behaviour) => (behaviour === 'silent' ? silent(subject) : speaking(subject, behaviour)) };
 }
 
 async function speaking<A, C>(subject: HttpCase<A, C>, behaviour: Exclude<Behaviour, 'silent'>): Promise<Subject<A, C>> {
@@ -35,7 +40,7 @@ async function speaking<A, C>(subject: HttpCase<A, C>, behaviour: Exclude<Behavi
   const receiver = await startReceiver(answer);
   if (behaviour === 'closed') await receiver.close();
   return {
-    ...made(subject, `http://127.0.0.1:${receiver.port}`, behaviour === 'closed' ? () => Promise.resolve() : receiver.close),
+    ...(await made(subject, `http://127.0.0.1:${receiver.port}`, behaviour === 'closed' ? () => Promise.resolve() : receiver.close)),
     arrived: () => receiver.requests.length,
     openSockets: receiver.openSockets,
   };
@@ -51,13 +56,13 @@ async function silent<A, C>(subject: HttpCase<A, C>): Promise<Subject<A, C>> {
     await new Promise((resolve) => server.close(resolve));
   };
   const { port } = server.address() as { port: number };
-  return { ...made(subject, `https://127.0.0.1:${port}`, stop), arrived: () => 0, openSockets: () => sockets.size };
+  return { ...(await made(subject, `https://127.0.0.1:${port}`, stop)), arrived: () => 0, openSockets: () => sockets.size };
 }
 
-function made<A, C>({ provider, address, content }: HttpCase<A, C>, base: string, stopFarEnd: () => Promise<void>) {
+async function made<A, C>({ provider, address, content }: HttpCase<A, C>, base: string, stopFarEnd: () => Promise<void>) {
   const egress = makeEgress({ allowLoopback: true, allowRanges: [], totalTimeoutMs: 150, connectTimeoutMs: 100, maxResponseBytes: 65_536 });
   return {
-    provider: provider({ request: egress.request, now: () => new Date() }, base),
+    provider: await provider({ request: egress.request, now: () => new Date() }, base),
     message: { deliveryId: 'dlv_1', address: address(base), content },
     stop: async () => {
       await egress.close();
@@ -80,7 +85,7 @@ export async function talk<A, C>(
     maxResponseBytes: 65_536,
   });
   const base = `http://127.0.0.1:${receiver.port}`;
-  const provider = subject.provider({ request: egress.request, now: () => new Date() }, base);
+  const provider = await subject.provider({ request: egress.request, now: () => new Date() }, base);
   const message = { deliveryId: 'dlv_1', address: subject.address(base), content: subject.content };
   const result = await provider.send(message, new AbortController().signal);
   await egress.close();

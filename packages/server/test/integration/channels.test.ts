@@ -84,7 +84,7 @@ test('a channel that is known and not set up is skipped, one that nobody knows i
 });
 
 test.each([
-  [{ pigeon: { enabled: true } }, 'channels.pigeon is no channel; the nearest known one is'],
+  [{ pigeon: { enabled: true } }, 'channels.pigeon: it is no channel, and names no module; the nearest known one is'],
   [{ slack: { enabled: true, options: { tokne: 'planted-secret' } } }, 'channels.slack: Unrecognized key: "tokne"'],
   [
     { slack: { enabled: true, providers: [{ name: 'webhok' }] } },

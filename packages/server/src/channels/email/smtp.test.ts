@@ -1,7 +1,8 @@
 import { createServer, type Socket } from 'node:net';
 import PostalMime from 'postal-mime';
 import { afterEach, expect, test } from 'vitest';
-import { type Behaviour, providerContract, type Subject } from '../../../test/conformance/provider.ts';
+import type { Behaviour, Subject } from '../../../test/conformance/contract.ts';
+import { providerContract } from '../../../test/conformance/provider.ts';
 import { makeCertificate } from '../../../test/harness/certificate.ts';
 import { type MailBehaviour, startMailServer } from '../../../test/harness/mail-server.ts';
 import type { Message } from '../../domain/channel.ts';
