@@ -8,6 +8,7 @@ import { buildOpenApi } from './api/openapi.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
 import { developmentRoutes } from './api/routes/development.ts';
+import { docsRoutes } from './api/routes/docs.ts';
 import { eventRoutes } from './api/routes/events.ts';
 import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
@@ -159,6 +160,7 @@ function operatorRoutes(app: App, { config, database, clock, metrics, processIsR
     metrics,
   });
   referenceRoutes(app, { version: VERSION });
+  docsRoutes(app);
   if (config.env !== 'development') return;
   developmentRoutes(app, { database, renderMail: (row) => renderEmail({ ...row, productName: config.product_name }), now: clock.now });
 }

@@ -2,6 +2,8 @@
 import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
 import type { RouteAuth } from './auth.ts';
+import { EXAMPLES } from './examples/all.ts';
+import { curlOf, type Example } from './examples/example.ts';
 import type { RouteInfo } from './routing.ts';
 import { problem } from './schema.ts';
 
@@ -52,27 +54,40 @@ export function buildOpenApi(routes: readonly RouteInfo[], version: string): Jso
 }
 
 function operation({ method, url, auth, schema }: RouteInfo, path: string): Json {
-  const parameters = [...pathParameters(path, schema.params), ...queryParameters(schema.querystring)];
+  const example = EXAMPLES[`${method} ${url}`];
+  const parameters = [...pathParameters(path, schema.params, example), ...queryParameters(schema.querystring, example)];
   if (method === 'POST' && auth.kind !== 'none') parameters.push(IDEMPOTENCY_KEY);
   return {
     operationId: operationId(method, url),
     tags: [/^\/(?:v1|api)\/([^/]+)/.exec(path)?.[1] ?? 'operations'],
-    ...(schema.summary !== undefined && { summary: schema.summary }),
-    description: [schema.description, scopeOf(auth)].filter((part) => part !== undefined).join('\n\n') || undefined,
+    summary: schema.summary ?? example?.summary,
+    description: paragraphs(schema.description, scopeOf(auth), example && callOf(method, url, { example, auth })),
     security: securityOf(auth),
     ...(parameters.length > 0 && { parameters }),
     ...(schema.body instanceof z.ZodType && {
-      requestBody: {
-        required: !schema.body.safeParse(undefined).success,
-        content: contentOf({ 'application/json': schema.body, ...schema.alsoConsumes }),
-      },
+      requestBody: requestBody({ 'application/json': schema.body, ...schema.alsoConsumes }, example),
     }),
     responses: responses(schema),
   };
 }
 
-function contentOf(byType: Readonly<Record<string, z.ZodType>>): Json {
-  return Object.fromEntries(Object.entries(byType).map(([type, body]) => [type, { schema: toJsonSchema(body, 'input') }]));
+function paragraphs(...parts: readonly (string | undefined)[]): string {
+  return parts.filter((part) => part !== undefined).join('\n\n');
+}
+
+/** The example is JSON's: the first of the media types. */
+function requestBody(byType: Readonly<Record<string, z.ZodType>>, example: Example | undefined): Json {
+  const schemas = Object.entries(byType);
+  const media = schemas.map(([type, schema], index) => {
+    const shown = index === 0 && example?.body !== undefined ? { example: example.body } : {};
+    return [type, { schema: toJsonSchema(schema, 'input'), ...shown }];
+  });
+  return { required: schemas[0]?.[1].safeParse(undefined).success === false, content: Object.fromEntries(media) as Json };
+}
+
+function callOf(method: string, url: string, { example, auth }: { example: Example; auth: RouteAuth }): string {
+  const credential = auth.kind === 'none' ? null : auth.kind === 'key' ? 'KEY' : 'TOKEN';
+  return `\`\`\`sh\n${curlOf(method, url, { example, credential })}\n\`\`\``;
 }
 
 function scopeOf(auth: RouteAuth): string | undefined {
@@ -89,17 +104,18 @@ function operationId(method: string, url: string): string {
   return [method.toLowerCase(), ...url.replace(/^\/v1/, '').split(/[^A-Za-z0-9]+/)].filter((part) => part !== '').join('_');
 }
 
-function pathParameters(path: string, schema: unknown): Json[] {
+function pathParameters(path: string, schema: unknown, example: Example | undefined): Json[] {
   const known = propertiesOf(schema);
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
     name,
     in: 'path',
     required: true,
     schema: known.properties[name] ?? { type: 'string' },
+    example: example?.path?.[name],
   }));
 }
 
-function queryParameters(schema: unknown): Json[] {
+function queryParameters(schema: unknown, example: Example | undefined): Json[] {
   const { properties, required } = propertiesOf(schema);
   return Object.entries(properties).map(([name, { description, ...rest }]) => ({
     name,
@@ -107,6 +123,7 @@ function queryParameters(schema: unknown): Json[] {
     required: required.includes(name),
     ...(description !== undefined && { description }),
     schema: rest,
+    example: example?.query?.[name],
   }));
 }
 

@@ -56,20 +56,24 @@ export function streamRoutes(app: App, deps: StreamDeps): void {
 
   const origins = new Set(deps.corsOrigins);
   // Token or ticket: this route looks for itself.
-  app.get('/v1/inbox/stream', { config: { auth: { kind: 'none' } }, schema: { querystring: Query } }, async (request, reply) => {
-    const user = await whoIs(deps, request, request.query.ticket);
-    const after = position(request.headers['last-event-id'] ?? request.query.after);
-    const headers = { ...textHeaders(reply), ...corsHeaders(origins, request) };
-    reply.hijack();
-    if (user === 'unknown') {
-      openSse(reply.raw, headers, (sink) => sendAway(sink, deps.random), deps.sse);
+  app.get(
+    '/v1/inbox/stream',
+    { config: { auth: { kind: 'none' } }, schema: { querystring: Query, produces: 'text/event-stream' } },
+    async (request, reply) => {
+      const user = await whoIs(deps, request, request.query.ticket);
+      const after = position(request.headers['last-event-id'] ?? request.query.after);
+      const headers = { ...textHeaders(reply), ...corsHeaders(origins, request) };
+      reply.hijack();
+      if (user === 'unknown') {
+        openSse(reply.raw, headers, (sink) => sendAway(sink, deps.random), deps.sse);
+        return reply;
+      }
+      request.facts.user = user;
+      openSse(reply.raw, headers, (sink) => deps.feed.open({ ...user, after, sink }), deps.sse);
+      touch(deps, user);
       return reply;
-    }
-    request.facts.user = user;
-    openSse(reply.raw, headers, (sink) => deps.feed.open({ ...user, after, sink }), deps.sse);
-    touch(deps, user);
-    return reply;
-  });
+    },
+  );
 }
 
 /** `unknown` while the database can't say. Throws `unauthorized`. */

@@ -25,7 +25,7 @@ const params = z.strictObject({ token: z.string() });
 const MAX_BODY = 4_096;
 
 export function unsubscribeRoutes(app: App, { database, readToken, listed, productName }: UnsubscribeDeps): void {
-  const page = { params, produces: 'text/html' };
+  const page = { params, produces: 'text/html', hide: true }; // for people with a link, not for callers of the API
   // A scope of its own: whatever the body is, it says nothing that the token does not.
   void app.register((scope, _options, done) => {
     const forms = scope as App;
@@ -33,26 +33,15 @@ export function unsubscribeRoutes(app: App, { database, readToken, listed, produ
     forms.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: MAX_BODY }, (_request, _bytes, parsed) => {
       parsed(null, undefined);
     });
-    forms.get(
-      '/unsubscribe/:token',
-      { config, schema: { ...page, summary: 'The page behind a mail’s unsubscribe link', description: 'Changes nothing.' } },
-      async (request, reply) => {
-        found(readToken(request.params.token));
-        return send(reply, askPage(productName));
-      },
-    );
-    forms.post(
-      '/unsubscribe/:token',
-      {
-        config,
-        schema: { ...page, summary: 'Unsubscribe with one click (RFC 8058)', description: 'The same however often it is posted.' },
-      },
-      async (request, reply) => {
-        const wish = found(readToken(request.params.token));
-        found((await database.asTenant(wish.tenantId, (tx) => grant(tx, wish, listed))) || undefined);
-        return send(reply, donePage(productName));
-      },
-    );
+    forms.get('/unsubscribe/:token', { config, schema: page }, async (request, reply) => {
+      found(readToken(request.params.token));
+      return send(reply, askPage(productName));
+    });
+    forms.post('/unsubscribe/:token', { config, schema: page }, async (request, reply) => {
+      const wish = found(readToken(request.params.token));
+      found((await database.asTenant(wish.tenantId, (tx) => grant(tx, wish, listed))) || undefined);
+      return send(reply, donePage(productName));
+    });
     done();
   });
 }
