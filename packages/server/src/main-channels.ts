@@ -103,7 +103,7 @@ function emailOf({ config, unsubscribeTokens, log }: Core): Channel {
       const token = unsubscribeTokens.make({ tenantId, channel: 'email', of: userId === null ? { address: mailbox } : { user: userId } });
       const to = config['email.unsubscribe_mailbox'];
       return {
-        url: `${url}/unsubscribe/${token}`,
+        url: url === undefined ? undefined : `${url}/unsubscribe/${token}`,
         mailto: to === undefined ? undefined : `mailto:${encodeURIComponent(to).replace('%40', '@')}?subject=${token}`,
       };
     },
