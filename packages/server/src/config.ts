@@ -7,6 +7,7 @@ import { channelSettings, completeChannels } from './lib/channel-setting.ts';
 import { parseDuration } from './lib/duration.ts';
 import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
+import { ACCESS_SETTINGS } from './config-access.ts';
 import { LIMIT_SETTINGS } from './config-limits.ts';
 import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
 import {
@@ -106,6 +107,7 @@ export const SETTINGS = [
   ]),
   ...SIGNING_SETTINGS,
   ...LIMIT_SETTINGS,
+  ...ACCESS_SETTINGS,
   setting('egress.allow', list(text('a range such as 10.1.0.0/16', isCidr), { min: 0, max: 100 }), [
     [],
     'Private ranges that webhooks may reach. Metadata addresses stay blocked.',

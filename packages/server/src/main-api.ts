@@ -1,6 +1,7 @@
 /** The HTTP side: routes with the functions they declared, and the server that listens. Part of the composition root. */
 import { randomBytes } from 'node:crypto';
 import { buildApp, type App } from './api/app.ts';
+import { makeAccess, type ReadAssertion } from './api/access.ts';
 import { makeAuth } from './api/auth.ts';
 import type { DoorDeps } from './api/door.ts';
 import { makeLimits, type Admit } from './api/limits.ts';
@@ -63,6 +64,7 @@ export interface ApiDeps {
   readonly log: Log;
 }
 
+const MAX_KEY_SET_BYTES = 64 * 1024;
 const VERSION = '0.1.0';
 
 export interface Api {
@@ -86,6 +88,7 @@ function makeApp(deps: ApiDeps): App {
   const auth = makeAuth({
     hashKey,
     findKey: (hash) => findByHash(database.engine, hash),
+    readAssertion: accessOf(deps),
     verifyUserToken: tokens.verify,
     touchKeys: (uses) => touchKeys(database.engine, uses),
     now: clock.now,
@@ -163,6 +166,23 @@ function operatorRoutes(app: App, { config, database, clock, metrics, processIsR
   docsRoutes(app);
   if (config.env !== 'development') return;
   developmentRoutes(app, { database, renderMail: (row) => renderEmail({ ...row, productName: config.product_name }), now: clock.now });
+}
+
+/** Undefined without the settings. Throws when the address of the keys is one that is never called. */
+function accessOf({ config, egress, clock, log }: ApiDeps): ReadAssertion | undefined {
+  const { 'access.keys_url': keysUrl, 'access.issuer': issuer, 'access.audience': audience } = config;
+  if (keysUrl === undefined || issuer === undefined || audience === undefined) return undefined;
+  const refusal = egress.refusal(keysUrl);
+  if (refusal !== undefined) throw new Error(`access.keys_url can't be called: ${refusal}`);
+  const request = { method: 'GET', headers: { accept: 'application/json' }, keepBytes: MAX_KEY_SET_BYTES } as const;
+  return makeAccess({
+    keysUrl,
+    issuer,
+    audience,
+    now: clock.now,
+    log,
+    fetch: (url, signal) => egress.request(url, { ...request, signal }),
+  });
 }
 
 function limitsOf({ config, database, clock }: ApiDeps): Admit {

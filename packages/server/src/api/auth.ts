@@ -52,6 +52,8 @@ export interface AuthDeps {
   readonly hashKey: (key: string) => Buffer;
   /** Undefined for keys that are unknown, revoked or expired. */
   readonly findKey: (hash: Buffer) => Promise<FoundKey | undefined>;
+  /** The client that the proxy in front vouches for (access.ts). Not given: there is no such proxy. */
+  readonly readAssertion?: ((assertion: string) => Promise<string | undefined>) | undefined;
   readonly verifyUserToken: (token: string) => Promise<UserCaller | undefined>;
   /** Called in the background, each key once. What rejects is counted with the next ones. */
   readonly touchKeys: (uses: readonly KeyUse[]) => Promise<void>;
@@ -74,6 +76,8 @@ export interface Auth {
 
 export interface Credentials {
   readonly authorization: string | undefined;
+  /** `Cf-Access-Jwt-Assertion`: counts where there is no `Authorization`. */
+  readonly assertion?: string | undefined;
   /** Path and query. */
   readonly url: string;
   readonly socket: Socket;
@@ -110,6 +114,11 @@ function bearer({ authorization }: Credentials): string {
   return token;
 }
 
+/** What stands for a key that nobody holds. With a space: no `Authorization` can carry it. */
+export function clientToken(clientId: string): string {
+  return `access ${clientId}`;
+}
+
 function allow(found: Caller | undefined, scope: Scope): Caller {
   if (!found) throw unauthorized();
   if (!found.scopes.includes(scope)) throw new CarillonError('scope_missing', `This needs the scope \`${scope}\`.`);
@@ -134,6 +143,13 @@ export function makeAuth(deps: AuthDeps): Auth {
     return admit(verified.value, scope);
   }
 
+  /** The proxy's connections carry many callers: nothing is remembered for a connection. */
+  async function passProxy(assertion: string, scope: Scope): Promise<Caller> {
+    const clientId = await deps.readAssertion?.(assertion);
+    if (clientId === undefined) throw unauthorized();
+    return admit((await keys.find(clientToken(clientId))).value, scope);
+  }
+
   async function verify(token: string, { socket, authorization }: Credentials): Promise<UserCaller> {
     const user = await deps.verifyUserToken(token);
     if (!user) throw unauthorized();
@@ -148,6 +164,7 @@ export function makeAuth(deps: AuthDeps): Auth {
       const known = keyOf.get(request.socket);
       if (known && known.authorization === request.authorization && known.verified.untilMs > deps.monotonicMs())
         return admit(known.verified.value, scope);
+      if (request.authorization === undefined && request.assertion !== undefined) return passProxy(request.assertion, scope);
       return lookUp(bearer(request), request, scope);
     },
     user: (request) => {
@@ -160,9 +177,7 @@ export function makeAuth(deps: AuthDeps): Auth {
       keys.forget();
       keyOf = new WeakMap();
     },
-    accepted: (caller, events) => {
-      uses.count(caller, 0, events);
-    },
+    accepted: (caller, events) => uses.count(caller, 0, events),
     close: () => uses.close(),
   };
 }

@@ -82,7 +82,13 @@ function settle<T extends Caller | UserCaller>(verified: T | Promise<T>, take: (
 }
 
 function credentialsOf({ headers, url, raw }: FastifyRequest): Credentials {
-  return { authorization: headers.authorization, url, socket: raw.socket };
+  const assertion = headers['cf-access-jwt-assertion'];
+  return {
+    authorization: headers.authorization,
+    assertion: typeof assertion === 'string' ? assertion : undefined,
+    url,
+    socket: raw.socket,
+  };
 }
 
 /** What to answer on a path that no route matched: 405 with `Allow` when only the method is wrong. */

@@ -5,18 +5,18 @@ export interface EgressResponse {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** The first 4 KiB, read as UTF-8; NUL and what is no UTF-8 became U+FFFD. */
+  /** The first 4 KiB, or as much as was asked for, read as UTF-8; NUL and what is no UTF-8 became U+FFFD. */
   readonly body: string;
 }
 
 const KEPT_BYTES = 4096;
 
-/** `add` is false once `maxBytes` have come. `read` waits for nothing but inflating, which ends with what is kept. */
-export function collectAnswer(maxBytes: number) {
+/** `textBytes` are kept as text. `add` is false once `maxBytes` have come. `read` waits for nothing but inflating, which ends with what is kept. */
+export function collectAnswer(maxBytes: number, textBytes: number = KEPT_BYTES) {
   const kept: Buffer[] = [];
   let status = 0;
   let headers: EgressResponse['headers'] = {};
-  let keptBytes = KEPT_BYTES;
+  let keptBytes = textBytes;
   let seen = 0;
   return {
     begin: (code: number, answered: EgressResponse['headers']): void => {
@@ -33,8 +33,8 @@ export function collectAnswer(maxBytes: number) {
       if (kept.length === 0) return { status, headers, body: '' };
       const coding = codingOf(headers);
       const bytes = Buffer.concat(kept);
-      if (coding === '') return { status, headers, body: storable(bytes) };
-      return inflated(bytes, coding).then((body) => ({ status, headers, body }));
+      if (coding === '') return { status, headers, body: storable(bytes, textBytes) };
+      return inflated(bytes, coding, textBytes).then((body) => ({ status, headers, body }));
     },
   };
 }
@@ -45,7 +45,7 @@ function codingOf({ 'content-encoding': coding = '' }: EgressResponse['headers']
 }
 
 /** Some megabytes can come out of some kilobytes: the inflater is stopped as soon as it has given what is kept. */
-async function inflated(bytes: Buffer, coding: string): Promise<string> {
+async function inflated(bytes: Buffer, coding: string, textBytes: number): Promise<string> {
   const inflater = inflaterOf(coding, bytes);
   if (inflater === undefined) return `(not read: its content-encoding is ${JSON.stringify(coding.slice(0, 64))})`;
   const kept: Buffer[] = [];
@@ -55,12 +55,12 @@ async function inflated(bytes: Buffer, coding: string): Promise<string> {
     for await (const chunk of inflater as AsyncIterable<Buffer>) {
       kept.push(chunk);
       seen += chunk.length;
-      if (seen >= KEPT_BYTES) break;
+      if (seen >= textBytes) break;
     }
   } catch {
     kept.push(Buffer.from(`(what follows is no ${coding})`)); // a far end's mistake in the text of its answer changes nothing else
   }
-  return storable(Buffer.concat(kept).subarray(0, KEPT_BYTES));
+  return storable(Buffer.concat(kept).subarray(0, textBytes), textBytes);
 }
 
 /** Undefined for a coding that we do not read, and for several of them on top of each other. What was cut short inflates as far as it goes. */
@@ -80,7 +80,7 @@ function inflaterOf(coding: string, bytes: Buffer) {
 }
 
 /** Text for a timeline: PostgreSQL takes no NUL, and the cut may go through a character. */
-function storable(bytes: Buffer): string {
+function storable(bytes: Buffer, textBytes: number): string {
   const text = bytes.toString().replaceAll('\0', '\ufffd');
-  return bytes.length < KEPT_BYTES ? text : text.replace(/\ufffd$/, '');
+  return bytes.length < textBytes ? text : text.replace(/\ufffd$/, '');
 }

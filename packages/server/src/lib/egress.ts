@@ -35,6 +35,8 @@ export interface EgressRequest {
   readonly signal?: AbortSignal | undefined;
   /** For this one, instead of the client's; never longer than that. */
   readonly timeoutMs?: number | undefined;
+  /** Of the answer's text, when 4 KiB are too few; never more than the client reads. */
+  readonly keepBytes?: number | undefined;
 }
 
 export interface Egress {
@@ -198,7 +200,7 @@ interface Handler extends Dispatcher.DispatchHandler {
 function exchange(pool: Pool, path: string, wanted: EgressRequest, limits: EgressOptions): Promise<EgressResponse> {
   const { method, headers, body, signal } = wanted;
   return new Promise((resolve, reject) => {
-    const answer = collectAnswer(limits.maxResponseBytes);
+    const answer = collectAnswer(limits.maxResponseBytes, wanted.keepBytes);
     let controller: Dispatcher.DispatchController | undefined;
     let bodySent = false;
     let settled = false;

@@ -36,6 +36,7 @@ async function newKey(tenantId: string, { name = 'one', expiresAt = null }: { na
     scopes: ['events:write'],
     expiresAt,
     rateLimit: null,
+    accessClientId: null,
   };
   await db.database.asTenant(tenantId, (tx) => createKey(tx, key));
   return key;

@@ -17,6 +17,8 @@ export interface ApiKey {
   /** UUID of the key that took over. */
   readonly replacedBy: string | null;
   readonly rateLimit: RateLimit | null;
+  /** A client of Cloudflare Access: then nobody holds a key. */
+  readonly accessClientId: string | null;
   readonly requestCount: number;
   readonly eventCount: number;
 }
@@ -30,20 +32,31 @@ export interface NewApiKey {
   readonly scopes: readonly string[];
   readonly expiresAt: Date | null;
   readonly rateLimit: RateLimit | null;
+  readonly accessClientId: string | null;
 }
 
 const COLUMNS = `id, name, hint, scopes, created_at as "createdAt", expires_at as "expiresAt", revoked_at as "revokedAt", last_used_at as "lastUsedAt",
-  replaced_by as "replacedBy", rate_limit as "rateLimit", request_count as "requestCount", event_count as "eventCount"`;
+  replaced_by as "replacedBy", rate_limit as "rateLimit", access_client_id as "accessClientId", request_count as "requestCount", event_count as "eventCount"`;
 
 /** Undefined when this key exists already, revoked or not. */
 export async function createKey(tx: Tx, key: NewApiKey): Promise<ApiKey | undefined> {
   const { rows } = await within(tx).query<ApiKey>({
     name: 'api-keys-create',
-    text: `insert into carillon.api_keys (tenant_id, id, hash, name, hint, scopes, expires_at, rate_limit)
-           values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (hash, tenant_id) do nothing returning ${COLUMNS}`,
-    values: [key.tenantId, key.id, key.hash, key.name, key.hint, key.scopes, key.expiresAt, key.rateLimit],
+    text: `insert into carillon.api_keys (tenant_id, id, hash, name, hint, scopes, expires_at, rate_limit, access_client_id)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (hash, tenant_id) do nothing returning ${COLUMNS}`,
+    values: [key.tenantId, key.id, key.hash, key.name, key.hint, key.scopes, key.expiresAt, key.rateLimit, key.accessClientId],
   });
   return rows[0];
+}
+
+/** Whether a tenant has a key with this hash, revoked or not. As the engine: of all tenants. */
+export async function hashExists(tx: Tx, hash: Uint8Array): Promise<boolean> {
+  const { rowCount } = await within(tx).query({
+    name: 'api-keys-hash-exists',
+    text: 'select from carillon.api_keys where hash = $1 limit 1',
+    values: [hash],
+  });
+  return rowCount > 0;
 }
 
 export interface ValidKey {

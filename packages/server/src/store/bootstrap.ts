@@ -38,6 +38,7 @@ export async function bootstrap(database: Pick<Database, 'transaction'>, options
       scopes,
       expiresAt: null,
       rateLimit: null,
+      accessClientId: null,
     });
     return made;
   });

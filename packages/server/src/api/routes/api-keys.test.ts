@@ -97,6 +97,7 @@ test('a key is made, works, is listed without itself, and is revoked at once in 
     expires_at: null,
     revoked_at: null,
     replaced_by: null,
+    access_client_id: null,
     rate_limit: null,
     last_used_at: null,
     request_count: 0,

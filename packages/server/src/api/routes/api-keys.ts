@@ -8,7 +8,7 @@ import { parseId, publicId } from '../../lib/id.ts';
 import { findApiKey, listKeys, replaceKey, revokeKey, type ApiKey } from '../../store/api-keys.ts';
 import type { Database } from '../../store/database.ts';
 import { findTenant } from '../../store/tenants.ts';
-import { KeyItem, MadeKey, makeKey, RateLimitBody, refuseBeyond, viewKey, type KeyMaker } from '../api-key-schema.ts';
+import { KeyItem, MadeKey, makeClient, makeKey, RateLimitBody, refuseBeyond, viewKey, type KeyMaker } from '../api-key-schema.ts';
 import { SCOPES, type Caller } from '../auth.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type Answer, type OnceDeps } from '../idempotency.ts';
@@ -35,6 +35,11 @@ const NewKey = z.strictObject({
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   expires_at: timestamp.optional().describe('Not set: it does not expire.'),
   rate_limit: RateLimitBody.optional().describe("Instead of the installation's limit for a key. The tenant's limit holds as well."),
+  access_client_id: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,256}$/, 'The client id of a service token.')
+    .optional()
+    .describe('Instead of a key: this service token of Cloudflare Access is let in. Needs the scope `operator`.'),
   tenant_id: tenantId,
 });
 const Rotation = z
@@ -137,8 +142,8 @@ function chosen({ tenantId: own, scopes }: Caller, wanted: string | undefined): 
   throw new CarillonError('scope_missing', 'Keys of another tenant need the scope `operator`.');
 }
 
-/** Another tenant's row is written as the engine: the caller's own transaction would not be let to it. */
-function onceFor({ database, idempotencyTtlMs }: ApiKeyDeps, { tenantId: own }: Caller, owner: string): OnceDeps {
+/** Another tenant's row is written as the engine: the caller's own transaction would not be let to it. Null: all tenants are looked at. */
+function onceFor({ database, idempotencyTtlMs }: ApiKeyDeps, { tenantId: own }: Caller, owner: string | null): OnceDeps {
   const inTransaction: OnceDeps['inTransaction'] = owner === own ? database.asTenant : (_, work) => database.transaction(work);
   return { inTransaction, ttlMs: idempotencyTtlMs };
 }
@@ -146,7 +151,7 @@ function onceFor({ database, idempotencyTtlMs }: ApiKeyDeps, { tenantId: own }: 
 function make(
   deps: ApiKeyDeps,
   request: FastifyRequest,
-  { name, scopes, expires_at, rate_limit, tenant_id: wanted }: z.output<typeof NewKey>,
+  { name, scopes, expires_at, rate_limit, access_client_id: accessClientId, tenant_id: wanted }: z.output<typeof NewKey>,
 ): Promise<Answer<z.output<typeof MadeKey>>> {
   const { caller } = request;
   const owner = chosen(caller, wanted);
@@ -154,10 +159,13 @@ function make(
   refuseBeyond(caller, scopes);
   if (isTestTenant(owner) && scopes.includes('operator')) refuseField('/scopes', 'not_for_tests', 'A test key has no `operator`.');
   if (expiresAt !== null && expiresAt <= deps.now()) refuseField('/expires_at', 'in_the_past', 'A time to come.');
-  return once(onceFor(deps, caller, owner), request, async (tx) => {
+  if (accessClientId !== undefined) refuseBeyond(caller, ['operator']); // clients are the installation's, not a tenant's
+  const fields = { tenantId: owner, name, scopes, expiresAt, rateLimit: rate_limit ?? null };
+  return once(onceFor(deps, caller, accessClientId === undefined ? owner : null), request, async (tx) => {
     if (owner !== caller.tenantId && !(await findTenant(tx, owner)))
       refuseField('/tenant_id', 'unknown_tenant', 'There is no such tenant.');
-    const { key, item } = await makeKey(deps, tx, { tenantId: owner, name, scopes, expiresAt, rateLimit: rate_limit ?? null });
+    if (accessClientId !== undefined) return { status: 201, body: await makeClient(deps, tx, { ...fields, accessClientId }) };
+    const { key, item } = await makeKey(deps, tx, fields);
     return { status: 201, body: { ...item, key }, replayBody: item };
   });
 }
@@ -177,6 +185,7 @@ function rotate(deps: ApiKeyDeps, request: FastifyRequest, wanted: Wanted): Prom
   return once(onceFor(deps, request.caller, owner), request, async (tx) => {
     const old = found(await findApiKey(tx, { tenantId: owner, id }));
     refuseBeyond(request.caller, old.scopes);
+    if (old.accessClientId !== null) throw new CarillonError('conflict', 'A client of Cloudflare Access has no key to rotate.');
     const { key, item } = await makeKey(deps, tx, { ...old, tenantId: owner, expiresAt: lifetimeAgain(old, deps.now()) });
     await takeOver(tx, { tenantId: owner, id, overlapS, by: found(parseId('key', item.id)) });
     return { status: 201, body: { ...item, key }, replayBody: item };
