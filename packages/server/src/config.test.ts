@@ -26,7 +26,7 @@ test('nothing at all is a valid configuration', () => {
     env: 'development',
     data_dir: '.carillon',
     secret: undefined,
-    'retention.days': 30,
+    'retention.days': 33,
     'delivery.lease': 20_000,
     'stream.max_buffer': 262_144,
   });
@@ -131,8 +131,9 @@ const refused: [what: string, env: Record<string, string>, problem: string][] = 
   ['a lease as long as an attempt', { CARILLON_DELIVERY_LEASE: '16s' }, 'delivery.lease must be longer'],
   ['a connect timeout over the total', { CARILLON_DELIVERY_CONNECT_TIMEOUT: '16s' }, 'delivery.connect_timeout must not be longer'],
   ['a lane wider than all slots', { CARILLON_DELIVERY_SLOTS: '31' }, 'delivery.lane_limit must not be larger'],
-  ['a schedule as long as the retention', { CARILLON_SCHEDULE_MAX_DAYS: '30' }, 'schedule.max_days (30)'],
+  ['a schedule as long as the retention', { CARILLON_SCHEDULE_MAX_DAYS: '33' }, 'schedule.max_days (33)'],
   ['a schedule that leaves no room for retries', { CARILLON_SCHEDULE_MAX_DAYS: '26' }, 'schedule.max_days (26)'],
+  ['a retention that leaves no room for quiet hours', { CARILLON_RETENTION_DAYS: '30' }, 'quiet hours (3 days)'],
   ['retries longer than the rows', { CARILLON_EMAIL_RETRY: '2d,2d' }, 'schedule.max_days (25)'],
   ['production without secrets', { CARILLON_ENV: 'production' }, 'production needs secret (CARILLON_SECRET)'],
   [

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
+import { MAX_QUIET_DAYS } from './domain/quiet-hours.ts';
 import { addressRules } from './lib/address.ts';
 import { channelSettings, completeChannels } from './lib/channel-setting.ts';
 import { parseDuration } from './lib/duration.ts';
@@ -85,7 +86,10 @@ export const SETTINGS = [
   setting('log.level', choice('debug', 'info', 'warn', 'error'), ['info', 'What is logged; debug writes a line for every request.']),
   setting('drain', duration('1s', '10m'), [30_000, 'How long a stopping process waits for what it has begun.']),
 
-  setting('retention.days', whole(2, 3_650), [30, 'Days that events, notifications and deliveries are kept.']),
+  setting('retention.days', whole(2, 3_650), [
+    33,
+    'Days that events, notifications and deliveries are kept: at least the longest schedule, retries, quiet hours (3 days) and a day.',
+  ]),
   setting('schedule.max_days', whole(0, 3_650), [25, 'How many days ahead an event may be scheduled.']),
   setting('users.create', choice('on_mention', 'never'), [
     'on_mention',
@@ -237,8 +241,6 @@ function readIfThere(path: string): string | undefined {
 const DAY_MS = 86_400_000;
 const JITTER = 1.2;
 const LEASE_MARGIN_MS = 1_000;
-/** Nothing is held by policy yet. */
-const LONGEST_HOLD_DAYS = 0;
 
 /** What no setting alone can tell: looked at once all sources are merged. */
 function crossCheck(config: Config): string[] {
@@ -249,10 +251,10 @@ function timeProblems(config: Config): string[] {
   const own = Object.values(config.channels).map(({ retry = [] }) => retry);
   const spans = [config['webhook.retry'], config['email.retry'], ...own].map((waits) => waits.reduce((sum, wait) => sum + wait, 0));
   const retryDays = (Math.max(...spans) * JITTER) / DAY_MS;
-  const needed = config['schedule.max_days'] + retryDays + LONGEST_HOLD_DAYS + 1;
+  const needed = config['schedule.max_days'] + retryDays + MAX_QUIET_DAYS + 1;
   if (needed <= config['retention.days']) return [];
   return [
-    `schedule.max_days (${config['schedule.max_days']}) + the longest retries (${retryDays.toFixed(1)} days) + 1 must fit in retention.days (${config['retention.days']}): keep rows at least ${Math.ceil(needed)} days, or schedule less far`,
+    `schedule.max_days (${config['schedule.max_days']}) + the longest retries (${retryDays.toFixed(1)} days) + the longest quiet hours (${MAX_QUIET_DAYS} days) + 1 must fit in retention.days (${config['retention.days']}): keep rows at least ${Math.ceil(needed)} days, or schedule less far`,
   ];
 }
 

@@ -4,8 +4,10 @@ import { buildApp, type App } from './api/app.ts';
 import { makeAccess, type ReadAssertion } from './api/access.ts';
 import { makeAuth } from './api/auth.ts';
 import type { DoorDeps } from './api/door.ts';
+import type { AddressChecks } from './api/event-schema.ts';
 import { makeLimits, type Admit } from './api/limits.ts';
 import { buildOpenApi } from './api/openapi.ts';
+import type { PreferenceDeps } from './api/preferences.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
 import { developmentRoutes } from './api/routes/development.ts';
@@ -15,6 +17,7 @@ import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
 import { notificationAliasRoutes } from './api/routes/notifications-alias.ts';
 import { notificationRoutes } from './api/routes/notifications.ts';
+import { preferenceRoutes } from './api/routes/preferences.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
@@ -32,13 +35,16 @@ import { hashApiKey } from './lib/crypto.ts';
 import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import type { UnsubscribeTokens } from './lib/unsubscribe.ts';
+import type { Core } from './main-core.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
+import { explain } from './router/decide.ts';
 import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
 import { appliedMigration } from './store/health.ts';
 import { migrationsIn } from './store/migrate.ts';
+import type { Defaults } from './store/preferences.ts';
 import { leaseRequests } from './store/rate-limits.ts';
 import type { SealedSecret, SecretPurpose } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
@@ -55,6 +61,8 @@ export interface ApiDeps {
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
   readonly channels: Registry;
   readonly newSecrets: (tenantId: string) => SealedSecret[];
+  readonly defaults: Defaults;
+  readonly quietUntil: Core['quietUntil'];
   readonly stages: Stages;
   readonly feed: Feed;
   readonly publish: (changes: readonly InboxChange[]) => void;
@@ -106,7 +114,7 @@ function makeApp(deps: ApiDeps): App {
         metrics.messagesAccepted(caller.client, events);
       },
     });
-    inboxRoutes(app, { ...shared, ...inboxSettings(deps), channelNames: namesOf(deps.channels), tokens, feed: deps.feed });
+    inboxRoutes(app, { ...shared, ...inboxSettings(deps), preferences: preferenceDeps(deps), tokens, feed: deps.feed });
     const keyMaker = { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget };
     apiKeyRoutes(app, keyMaker);
     tenantRoutes(app, { ...keyMaker, newSecrets: deps.newSecrets });
@@ -120,17 +128,39 @@ type Shared = Pick<InboxDeps, 'once' | 'published'> & Pick<DoorDeps, 'accepted'>
 function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const { config, clock, stages, egress } = deps;
   const { accept, recall } = stages.acceptor;
-  const checks = { checkMailbox, checkUrl: (url: string) => verdictOf(egress.refusal(url)), channelNames: namesOf(deps.channels) };
+  const checks = { ...addressChecks(egress), channelNames: namesOf(deps.channels) };
   const door = { accept, recall, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
   eventRoutes(app, { ...shared, ...door });
   notificationRoutes(app, { ...shared, ...door });
   notificationAliasRoutes(app, { ...shared, ...door });
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
-  userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look });
+  preferenceRoutes(app, preferenceDeps(deps));
+  userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look, wake: stages.wake });
   const { facts } = deps.channels;
   const listed = (address: ListedAddress) => listedAddress(facts, address);
   suppressionRoutes(app, { ...shared, ...checks, channels: facts, listed });
   unsubscribeRoutes(app, { ...shared, listed, readToken: deps.unsubscribeTokens.read, productName: config.product_name });
+}
+
+function preferenceDeps({ database, channels, defaults, quietUntil, egress, clock, stages }: ApiDeps): PreferenceDeps {
+  return {
+    ...addressChecks(egress),
+    database,
+    channels: channels.facts,
+    defaults,
+    explain: ({ tenantId, user }, subject, { at, defaults: ofTenant }) =>
+      explain(tenantId, subject, user, {
+        channels: channels.facts,
+        defaultsOf: () => ofTenant,
+        quietUntil: (hours, zone) => quietUntil(hours, { zone, at }),
+      }),
+    now: clock.now,
+    wake: stages.wake,
+  };
+}
+
+function addressChecks(egress: Egress): AddressChecks {
+  return { checkMailbox, checkUrl: (url) => verdictOf(egress.refusal(url)) };
 }
 
 function inboxSettings({

@@ -2,13 +2,17 @@
 import { randomBytes } from 'node:crypto';
 import { SCOPES } from './api/auth.ts';
 import type { Config } from './config.ts';
+import type { QuietHours } from './domain/quiet-hours.ts';
 import type { Clock } from './lib/clock.ts';
 import { makeVault, type Vault } from './lib/crypto.ts';
 import { makeEgress, type Egress } from './lib/egress.ts';
 import { makeUnsubscribeTokens, type UnsubscribeTokens } from './lib/unsubscribe.ts';
+import { addDays, instantsOf, localOf } from './lib/zone.ts';
+import { quietUntil, type When } from './router/quiet-hours.ts';
 import { bootstrap } from './store/bootstrap.ts';
 import type { Database } from './store/database.ts';
 import type { Opened } from './store/open.ts';
+import { rememberDefaults, type Defaults } from './store/preferences.ts';
 import { developmentSecrets } from './store/settings.ts';
 import { newTenantSecrets, secretContext, tenantSecret, type SealedSecret, type SecretPurpose } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
@@ -32,6 +36,10 @@ export interface Core {
   readonly newSecrets: (tenantId: string) => SealedSecret[];
   /** Of the very first start: nobody can read it again. */
   readonly bootstrapKey: string | undefined;
+  /** What tenants say of everybody's preferences. */
+  readonly defaults: Defaults;
+  /** The end of quiet hours, when they are quiet. */
+  readonly quietUntil: (hours: QuietHours, when: When) => Date | null;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -65,6 +73,8 @@ export async function makeCore(opened: Opened, { config, clock, log }: { config:
     webhookKey,
     newSecrets: (tenantId) => newTenantSecrets(tenantId, vault, randomBytes),
     bootstrapKey,
+    defaults: rememberDefaults(clock.monotonicMs),
+    quietUntil: (hours, when) => quietUntil({ localOf, instantsOf, addDays }, hours, when),
     metrics: makeMetrics(),
     log,
   };

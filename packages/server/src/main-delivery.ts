@@ -6,8 +6,10 @@ import type { Observed } from './delivery/attempt.ts';
 import { prepare } from './delivery/prepare.ts';
 import { makeWorker, type Claimed, type ClaimQuery, type Worker } from './delivery/worker.ts';
 import { channelOfLane, type DeliveryJob } from './domain/delivery.ts';
+import type { QuietHours } from './domain/quiet-hours.ts';
 import type { Clock } from './lib/clock.ts';
 import { suppressRefused, withSuppressions } from './main-suppressions.ts';
+import type { When } from './router/quiet-hours.ts';
 import { isUnavailable, type Database } from './store/database.ts';
 import {
   completeDeliveries,
@@ -19,6 +21,7 @@ import {
   skipErased,
 } from './store/deliveries.ts';
 import { loadJobs } from './store/jobs.ts';
+import type { Defaults } from './store/preferences.ts';
 import { recipientsFor } from './store/recipients.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -28,6 +31,8 @@ export interface DeliveryDeps {
   readonly database: Database;
   readonly clock: Clock;
   readonly channels: Registry;
+  readonly defaults: Defaults;
+  readonly quietUntil: (hours: QuietHours, when: When) => Date | null;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -40,13 +45,14 @@ const NO_POLICY = { delaysMs: [] };
 /** Leased deliveries in memory, for each slot: enough to stay busy between two claims. */
 const HELD_PER_SLOT = 32;
 
-export function makeDelivery({ config, database, clock, channels, metrics, log }: DeliveryDeps): Worker {
+export function makeDelivery(deps: DeliveryDeps): Worker {
+  const { config, database, clock, channels, metrics, log } = deps;
   const leaseMs = config['delivery.lease'];
   const detailed = config['log.level'] === 'debug'; // the line is not even made when nobody reads it
   const context = { productName: config.product_name };
   return makeWorker(
     {
-      claim: (query) => claim(database, query, { leaseMs, monotonicMs: clock.monotonicMs, facts: channels.facts }),
+      claim: (query) => claim(deps, query),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
       prepare: (job) => prepare({ channelFor: channels.channelFor, context }, job),
       complete: (rows) => completeDeliveries(database.engine, rows),
@@ -58,6 +64,8 @@ export function makeDelivery({ config, database, clock, channels, metrics, log }
         const dropped = new Date(event.acceptedAt.getTime() + (config['retention.days'] - 1) * DAY_MS);
         return expiresAt !== null && expiresAt < dropped ? expiresAt : dropped;
       },
+      defaultsOf: deps.defaults.of,
+      quietUntil: deps.quietUntil,
       observe: (attempt) => {
         observe(metrics, clock, attempt);
         if (detailed) log('delivery.attempted', fieldsOf(attempt));
@@ -86,23 +94,21 @@ function laneLimits(config: Config, { maxInFlightOf }: Registry): (lane: string)
 }
 
 /** Lock, lease and load in one transaction: what cannot be loaded is not leased. */
-function claim(
-  database: Database,
-  query: ClaimQuery,
-  { leaseMs, monotonicMs, facts }: { leaseMs: number; monotonicMs: () => number; facts: Registry['facts'] },
-): Promise<Claimed> {
+function claim({ config, database, clock, defaults, channels }: DeliveryDeps, query: ClaimQuery): Promise<Claimed> {
   const token = randomUUID();
-  const leaseEndsAtMs = monotonicMs() + leaseMs;
+  const leaseMs = config['delivery.lease'];
+  const leaseEndsAtMs = clock.monotonicMs() + leaseMs;
   return database.transaction(async (tx) => {
     const due = await lockDue(tx, query);
     if (due.length === 0) return { jobs: [], locked: 0, firstDue: null, leaseEndsAtMs };
     const leased = await leaseRows(tx, due, { token, leaseMs });
-    const jobs = await withSuppressions(facts, tx, await loadJobs(tx, leased, token));
+    const [loaded] = await Promise.all([loadJobs(tx, leased, token), defaults.read(tx, new Set(leased.map((row) => row.tenant_id)))]);
+    const jobs = await withSuppressions(channels.facts, tx, loaded);
     if (jobs.length < leased.length) {
-      const loaded = new Set(jobs.map((job) => job.id));
+      const kept = new Set(jobs.map((job) => job.id));
       await skipErased(
         tx,
-        leased.filter((row) => !loaded.has(row.id)).map((row) => row.id),
+        leased.filter((row) => !kept.has(row.id)).map((row) => row.id),
       );
     }
     return { jobs, locked: due.length, firstDue: due[0]?.due_at ?? null, leaseEndsAtMs };

@@ -78,7 +78,7 @@ export function makeStages(deps: StageDeps): Stages {
   };
 }
 
-function makeRoute({ config, clock, channels }: StageDeps, recipients: Path['recipients']): Path['route'] {
+function makeRoute({ config, clock, channels, defaults, quietUntil }: StageDeps, recipients: Path['recipients']): Path['route'] {
   const leaseMs = config['delivery.lease'];
   const deps = {
     recipients,
@@ -89,6 +89,8 @@ function makeRoute({ config, clock, channels }: StageDeps, recipients: Path['rec
     leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
     channels: channels.facts,
     areSuppressed: (tx: Tx, addresses: readonly ListedAddress[]) => areSuppressed(channels.facts, tx, addresses),
+    defaults: defaults.read,
+    quietUntil,
     newToken: randomUUID,
     now: clock.now,
   };

@@ -68,7 +68,7 @@ const type = callerId.refine((text) => text !== INLINE_TYPE, {
   error: '`inline` is the type of POST /v1/notifications.',
   params: { code: 'reserved' },
 });
-const tag = callerId.refine((text) => Buffer.byteLength(text) <= MAX_TAG_BYTES, {
+export const tag = callerId.refine((text) => Buffer.byteLength(text) <= MAX_TAG_BYTES, {
   error: 'At most 128 bytes.',
   params: { code: 'invalid_tag' },
 });

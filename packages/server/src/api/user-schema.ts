@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { User } from '../domain/user.ts';
 import type { StoredUser } from '../store/users.ts';
-import { mailbox, phone, webhookUrl, type AddressChecks, type ChannelChecks } from './event-schema.ts';
+import { mailbox, phone, webhookUrl, type AddressChecks } from './event-schema.ts';
 import { callerId, timestamp, toWire, wireTime } from './schema.ts';
 
 const MAX_ROLES = 100;
@@ -33,7 +33,7 @@ const locale = z
   .string()
   .max(35)
   .refine(isLocale, { error: 'A BCP 47 tag, for example de-AT.', params: { code: 'invalid_locale' } });
-const timeZone = z
+export const timeZone = z
   .string()
   .max(64)
   .refine(isTimeZone, { error: 'An IANA name, for example Europe/Berlin.', params: { code: 'invalid_time_zone' } });
@@ -100,12 +100,4 @@ export function viewUser(user: StoredUser) {
     created_at: toWire(user.createdAt),
     updated_at: toWire(user.updatedAt),
   };
-}
-
-const Switch = z.strictObject({ enabled: z.boolean() });
-
-export function preferencesSchema({ channelNames }: ChannelChecks) {
-  return z.strictObject({
-    channels: z.strictObject(Object.fromEntries(channelNames.map((name) => [name, Switch.optional()]))).default({}),
-  });
 }

@@ -1,6 +1,8 @@
 /** One leased delivery: asked at the gate, prepared, sent once, and what came of it as the row to record. */
 import type { Message, Provider, SendResult } from '../domain/channel.ts';
 import { OUTCOMES, type Completion, type DeliveryJob } from '../domain/delivery.ts';
+import type { Preferences } from '../domain/preference.ts';
+import type { QuietHours } from '../domain/quiet-hours.ts';
 import { describeError } from '../lib/describe-error.ts';
 import { gate } from './gate.ts';
 import { outcomeOf, type Outcome, type RetryPolicy } from './outcome.ts';
@@ -11,6 +13,9 @@ export interface AttemptDeps {
   readonly policyOf: (job: DeliveryJob) => RetryPolicy;
   /** Beyond it nothing is sent. */
   readonly until: (job: DeliveryJob) => Date;
+  /** What the tenant says of everybody's preferences. */
+  readonly defaultsOf: (tenantId: string) => Preferences | undefined;
+  readonly quietUntil: (hours: QuietHours, when: { zone: string; at: Date }) => Date | null;
   readonly observe: (attempt: Observed) => void;
   /** A provider that has not answered by then is not waited for any longer. */
   readonly sendTimeoutMs: number;
@@ -38,7 +43,7 @@ export interface Attempted {
 export async function attempt(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Promise<Attempted> {
   const at = deps.now();
   const policy = deps.policyOf(job);
-  const stopped = stoppedAtGate(job, policy, at);
+  const stopped = stoppedAtGate(deps, job, { policy, now: at });
   if (stopped) return { completion: { ...entry(job, at), ...stopped }, answered: null };
 
   const startedMs = deps.monotonicMs();
@@ -62,10 +67,20 @@ async function suppress(deps: AttemptDeps, job: DeliveryJob): Promise<void> {
   }
 }
 
-type Stopped = Pick<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'>;
+type Stopped = Pick<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'> & { readonly dueAt?: Date };
 
-function stoppedAtGate(job: DeliveryJob, policy: RetryPolicy, now: Date): Stopped | undefined {
-  const answer = gate(job, now);
+function stoppedAtGate(
+  { until, defaultsOf, quietUntil }: AttemptDeps,
+  job: DeliveryJob,
+  { policy, now }: { policy: RetryPolicy; now: Date },
+): Stopped | undefined {
+  const answer = gate(job, {
+    now,
+    until: until(job),
+    defaults: defaultsOf(job.tenantId),
+    quietUntil: (hours, zone) => quietUntil(hours, { zone, at: now }),
+  });
+  if (answer.state === 'held') return { ...answer, kind: 'held', attemptReason: answer.reason };
   if (answer.state !== 'open') return { kind: 'gate', state: answer.state, reason: answer.reason, attemptReason: answer.reason };
   // Leases that were lost have used the budget up: whatever kills the process here must not do so for ever.
   const used = job.attempt > (job.maxAttempts ?? policy.delaysMs.length + 1);

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { DeliveryJob } from '../domain/delivery.ts';
-import { NO_PREFERENCES, type Recipient } from '../domain/user.ts';
+import { NO_PREFERENCES, type ChannelPreference } from '../domain/preference.ts';
+import type { Recipient } from '../domain/user.ts';
 import { gate } from './gate.ts';
 
 const NOW = new Date('2026-01-02T03:04:05.000Z');
@@ -9,6 +10,7 @@ const recipient: Recipient = {
   email: null,
   phone: null,
   webhookUrl: 'https://example.org/',
+  timeZone: null,
   active: true,
   preferences: NO_PREFERENCES,
   suppressed: {},
@@ -28,13 +30,16 @@ const job: DeliveryJob = {
   critical: false,
   createdAt: NOW,
   expiresAt: null,
-  event: { type: 'disk.full', acceptedAt: NOW, data: {} },
-  content: { subject: '', body: '', actionUrl: null, severity: 'medium', tags: [], metadata: {} },
+  event: { type: 'disk.full', category: null, acceptedAt: NOW, data: {} },
+  content: { subject: '', body: '', actionUrl: null, severity: 'medium', tags: ['system'], metadata: {} },
   recipient,
   cancelled: false,
 };
 const off = { channels: { webhook: { enabled: false } } };
 const gone = { webhook: 'https://example.org/' };
+const MORNING = new Date('2026-01-02T07:00:00.000Z');
+const NIGHT = { enabled: true, start: '22:00', end: '07:00' };
+const only = (preference: ChannelPreference): Recipient => ({ ...recipient, preferences: { channels: { webhook: preference } } });
 const later = new Date(NOW.getTime() + 1);
 
 test.each<[string, Partial<DeliveryJob>, string]>([
@@ -56,7 +61,21 @@ test.each<[string, Partial<DeliveryJob>, string]>([
   ['the user is not active any more', { critical: true, recipient: { ...recipient, active: false } }, 'skipped user_inactive'],
   ['its decision was made in the same transaction', { recipient: null }, 'open'],
   ['that does not make it outlive its expiry', { recipient: null, expiresAt: NOW }, 'expired expired'],
+  ['a severity that is not wanted', { recipient: only({ severities: ['high'] }) }, 'skipped severity_filtered'],
+  ['a tag that is not wanted', { recipient: only({ exclude_tags: ['system'] }) }, 'skipped tag_excluded'],
+  ['a tag that is missing', { recipient: only({ include_tags: ['mine'] }) }, 'skipped tag_not_included'],
+  ['quiet hours have begun', { recipient: only({ quiet_hours: NIGHT }) }, 'held quiet_hours_held 2026-01-02T07:00:00.000Z'],
+  [
+    'it expires before they end',
+    { recipient: only({ quiet_hours: NIGHT }), expiresAt: later },
+    `held quiet_hours_held ${later.toISOString()}`,
+  ],
+  ['it is critical', { critical: true, recipient: only({ quiet_hours: NIGHT }) }, 'open'],
+  ['an expiry that has passed beats the hold', { recipient: only({ quiet_hours: NIGHT }), expiresAt: NOW }, 'expired expired'],
 ])('%s', (_, more, want) => {
-  const answer = gate({ ...job, ...more }, NOW);
-  expect('reason' in answer ? `${answer.state} ${answer.reason}` : answer.state).toBe(want);
+  const given = { ...job, ...more };
+  const until = given.expiresAt ?? new Date('2026-02-01T00:00:00Z');
+  const answer = gate(given, { now: NOW, until, defaults: undefined, quietUntil: () => MORNING });
+  const words = 'reason' in answer ? `${answer.state} ${answer.reason}` : answer.state;
+  expect(answer.state === 'held' ? `${words} ${answer.dueAt.toISOString()}` : words).toBe(want);
 });

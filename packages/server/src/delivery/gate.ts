@@ -1,17 +1,30 @@
-/** Asked just before an attempt: may this still go out? It may only stop: what was skipped is never revived. Pure. */
+/** Asked just before an attempt: may this still go out, and now? It may only stop or hold: what was skipped is never revived. Pure. */
 import type { DeliveryJob } from '../domain/delivery.ts';
-import { stopReason, type StopReason } from '../domain/preference.ts';
+import { verdictOf, type Preferences, type QuietUntil, type StopReason } from '../domain/preference.ts';
 
 export type GateAnswer =
   | { readonly state: 'open' }
   | { readonly state: 'cancelled'; readonly reason: 'cancelled' }
   | { readonly state: 'expired'; readonly reason: 'expired' }
+  | { readonly state: 'held'; readonly reason: 'quiet_hours_held'; readonly dueAt: Date }
   | { readonly state: 'skipped'; readonly reason: StopReason };
 
-export function gate(job: DeliveryJob, now: Date): GateAnswer {
+export interface GateContext {
+  readonly now: Date;
+  /** Beyond it nothing is sent: the event's expiry, or the day its rows are dropped. */
+  readonly until: Date;
+  readonly defaults: Preferences | undefined;
+  readonly quietUntil: QuietUntil;
+}
+
+export function gate(job: DeliveryJob, { now, until, defaults, quietUntil }: GateContext): GateAnswer {
   if (job.cancelled) return { state: 'cancelled', reason: 'cancelled' };
-  if (job.expiresAt !== null && job.expiresAt <= now) return { state: 'expired', reason: 'expired' };
+  if (until <= now) return { state: 'expired', reason: 'expired' };
   if (job.recipient === null) return { state: 'open' };
-  const stop = stopReason(job.recipient, job);
-  return stop ? { state: 'skipped', reason: stop } : { state: 'open' };
+  const { channel, address, critical, event, content } = job;
+  const about = { channel, address, critical, type: event.type, category: event.category, severity: content.severity, tags: content.tags };
+  const verdict = verdictOf(job.recipient, about, { defaults, quietUntil });
+  if (verdict.kind === 'stop') return { state: 'skipped', reason: verdict.reason };
+  if (verdict.kind === 'open') return { state: 'open' };
+  return { state: 'held', reason: 'quiet_hours_held', dueAt: verdict.until < until ? verdict.until : until };
 }

@@ -10,6 +10,7 @@ const optedOut: Recipient = {
   email: null,
   phone: null,
   webhookUrl: null,
+  timeZone: null,
   active: true,
   preferences: { channels: { webhook: { enabled: false } } },
   suppressed: {},
@@ -17,7 +18,7 @@ const optedOut: Recipient = {
 
 function job(id: string): DeliveryJob {
   const content = { subject: 's', body: 'b', actionUrl: null, severity: 'medium', tags: [], metadata: {} } as const;
-  const event = { type: 'inline', acceptedAt: now, data: {} };
+  const event = { type: 'inline', category: null, acceptedAt: now, data: {} };
   const ids = { id, tenantId: 't', eventId: 'e', notificationId: 'n', userId: 'ada', token: 'token', lane: `webhook t ${id}` };
   const limits = {
     attempt: 1,
@@ -54,6 +55,8 @@ test('what a user wants is asked again while a delivery waits in memory', async 
     suppress: async () => undefined,
     policyOf: () => ({ delaysMs: [1_000] }),
     until: () => new Date('2026-02-01T00:00:00Z'),
+    defaultsOf: () => undefined,
+    quietUntil: () => null,
     observe: () => undefined,
     leaseLost: () => undefined,
     isUnavailable: () => false,

@@ -39,6 +39,7 @@ export const MOVE_CAUSES: Readonly<Record<string, string>> = {
   'held>sending': 'due: leased by a worker',
   'sending>delivered': 'the far end took it',
   'sending>pending': 'the attempt failed and another follows',
+  'sending>held': 'quiet hours have begun, or still last',
   'sending>failed': 'refused for good, or no attempt left',
   'failed>pending': 'a person asks for another try',
 };
@@ -88,8 +89,10 @@ export interface NewDelivery {
   readonly channel: ChannelName;
   readonly address: string | null;
   readonly lane: string | null;
-  readonly state: 'pending' | 'sending' | 'delivered' | 'skipped';
+  readonly state: 'pending' | 'sending' | 'held' | 'delivered' | 'skipped';
   readonly reason: ReasonCode;
+  /** `held`: until then. */
+  readonly dueAt: Date | null;
   readonly critical: boolean;
   readonly expiresAt: Date | null;
   readonly createdAt: Date;
@@ -113,7 +116,12 @@ export interface DeliveryJob {
   readonly critical: boolean;
   readonly createdAt: Date;
   readonly expiresAt: Date | null;
-  readonly event: { readonly type: string; readonly acceptedAt: Date; readonly data: Readonly<Record<string, unknown>> };
+  readonly event: {
+    readonly type: string;
+    readonly category: string | null;
+    readonly acceptedAt: Date;
+    readonly data: Readonly<Record<string, unknown>>;
+  };
   readonly content: {
     readonly subject: string;
     readonly body: string;
@@ -135,8 +143,9 @@ export interface Completion {
   readonly token: string;
   readonly attempt: number;
   readonly kind: EntryKind;
-  readonly state: 'delivered' | 'pending' | 'failed' | 'expired' | 'skipped' | 'cancelled';
+  readonly state: 'delivered' | 'pending' | 'held' | 'failed' | 'expired' | 'skipped' | 'cancelled';
   readonly reason: ReasonCode;
+  /** Of `pending` and `held`. */
   readonly dueAt: Date | null;
   readonly at: Date;
   readonly durationMs: number | null;

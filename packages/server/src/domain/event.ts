@@ -38,8 +38,10 @@ export interface EventRequest {
   readonly body?: string | undefined;
   readonly action_url?: string | undefined;
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
-  /** Overrides opt-outs, never suppression. */
+  /** Overrides what preferences stop or hold, never suppression. */
   readonly critical?: boolean | undefined;
+  /** Of the event's type, as the catalog had it when the event was accepted: preferences can address it as a group. */
+  readonly category?: string | undefined;
   /** Attempts after the first, instead of the channel's policy. */
   readonly max_retries?: number | undefined;
 }

@@ -58,6 +58,26 @@ const DECISION = {
   user_unknown: { number: 13, sentence: 'There is no user with this id.', hint: 'Create the user, or set users.create to on_mention.' },
   user_inactive: { number: 14, sentence: 'The user is not active.', hint: 'Set active to true with PUT /v1/users/{id}.' },
   channel_disabled: { number: 15, sentence: 'This channel is not set up on this installation.', hint: 'The operator can configure it.' },
+  severity_filtered: {
+    number: 85,
+    sentence: 'The user does not want this severity on this channel.',
+    hint: 'GET /v1/users/{id}/preferences/effective says which preference it was.',
+  },
+  tag_excluded: {
+    number: 86,
+    sentence: 'It carries a tag that the user does not want on this channel.',
+    hint: 'GET /v1/users/{id}/preferences/effective says which preference it was.',
+  },
+  tag_not_included: {
+    number: 87,
+    sentence: 'It carries none of the tags that the user wants on this channel.',
+    hint: 'GET /v1/users/{id}/preferences/effective says which preference it was.',
+  },
+  quiet_hours_held: {
+    number: 88,
+    sentence: 'The user has quiet hours; it is sent when they end.',
+    hint: 'Nothing to do. Severities in `let_through` and what is critical are sent at once.',
+  },
   cancelled: { number: 20, sentence: 'It was cancelled before it was sent.', hint: 'Nothing to do.' },
   expired: { number: 21, sentence: 'Its expiry time passed before it could be sent.', hint: 'Give it a later expires_at.' },
   retries_exhausted: {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { ChannelName } from '../domain/channel.ts';
 import type { CarillonEvent, EventRequest } from '../domain/event.ts';
-import { NO_PREFERENCES, type Preferences, type Recipient } from '../domain/user.ts';
+import { NO_PREFERENCES, type Preferences } from '../domain/preference.ts';
+import type { Recipient } from '../domain/user.ts';
 import { knownChannels } from '../../test/harness/channels.ts';
-import { decide, type Addressee } from './decide.ts';
+import { decide, explain, type Addressee, type KnownChannels, type Rules } from './decide.ts';
 
 const EVERYTHING = knownChannels();
 const AT = new Date('2026-01-02T03:04:05Z');
@@ -28,6 +29,7 @@ const user = (more: Partial<Recipient> = {}): Recipient => ({
   email: 'ada@example.org',
   phone: null,
   webhookUrl: 'https://example.org/ada',
+  timeZone: null,
   active: true,
   preferences: NO_PREFERENCES,
   suppressed: {},
@@ -37,12 +39,17 @@ const off = (...channels: ChannelName[]): Preferences => ({
   channels: Object.fromEntries(channels.map((name) => [name, { enabled: false }])),
 });
 
+const MORNING = new Date('2026-01-02T07:00:00Z');
+const NIGHT = { enabled: true, start: '22:00', end: '07:00' };
+const rules = (channels: KnownChannels): Rules => ({ channels, defaultsOf: () => undefined, quietUntil: () => MORNING });
+
 /** `channel address` for what is sent, `channel: reason` for what is not. */
 function decided(request: Partial<EventRequest>, addressee: Partial<Addressee> = {}, available = EVERYTHING): string[] {
   const whole: Addressee = { userId: 'ada', user: user(), inline: undefined, ...addressee };
-  return decide(event(request), whole, available).map((one) =>
-    one.kind === 'skip' ? `${one.channel}: ${one.reason}` : `${one.channel} ${one.address ?? '-'}`,
-  );
+  return decide(event(request), whole, rules(available)).map((one) => {
+    if (one.kind === 'skip') return `${one.channel}: ${one.reason}`;
+    return `${one.channel} ${one.address ?? '-'}${one.kind === 'hold' ? ` until ${one.until.toISOString()}` : ''}`;
+  });
 }
 
 const inline = { user_id: 'ada', email: 'inline@example.org', webhook_url: 'https://example.org/inline' };
@@ -79,8 +86,8 @@ test("a preference's own address comes before the profile's, and after an inline
 });
 
 test('what shares a far end shares a lane: the mails of a tenant, and one URL', () => {
-  const lanes = decide(event({ channels: everyChannel }), { userId: 'ada', user: user(), inline: undefined }, EVERYTHING).map((one) =>
-    one.kind === 'deliver' ? one.lane : one.reason,
+  const lanes = decide(event({ channels: everyChannel }), { userId: 'ada', user: user(), inline: undefined }, rules(EVERYTHING)).map(
+    (one) => (one.kind === 'deliver' ? one.lane : one.reason),
   );
   expect(lanes).toEqual([null, 'email acme ', 'webhook acme https://example.org/ada']);
 });
@@ -154,4 +161,34 @@ describe('each channel for itself', () => {
   test('a name that this process does not know is as one that is not set up: the event was accepted by another', () => {
     expect(decided({ channels: ['pigeon'] })).toEqual(['pigeon: channel_disabled']);
   });
+});
+
+describe('quiet hours', () => {
+  const asleep = user({ preferences: { channels: {}, quiet_hours: NIGHT } });
+
+  test('hold what would be sent, and never the inbox', () => {
+    expect(decided({ channels: everyChannel }, { user: asleep })).toEqual([
+      'in_app -',
+      'email ada@example.org until 2026-01-02T07:00:00.000Z',
+      'webhook https://example.org/ada until 2026-01-02T07:00:00.000Z',
+    ]);
+    expect(decided({ channels: ['email'], critical: true }, { user: asleep })).toEqual(['email ada@example.org']);
+  });
+
+  test('hold nothing that could not be sent either', () => {
+    expect(decided({ channels: everyChannel }, { user: { ...asleep, email: null } }, knownChannels({ without: ['webhook'] }))).toEqual([
+      'in_app -',
+      'email: no_address',
+      'webhook: channel_disabled',
+    ]);
+  });
+});
+
+test('what is explained is what is decided, for every channel that is known', () => {
+  const own = user({ preferences: { channels: { email: { enabled: false } }, quiet_hours: NIGHT } });
+  const subject = { type: 'disk.full', category: null, severity: 'medium', tags: [], critical: false } as const;
+  const names = [...EVERYTHING.keys()];
+  const decisions = decide(event({ channels: names }), { userId: 'ada', user: own, inline: undefined }, rules(EVERYTHING));
+  expect(explain('acme', subject, own, rules(EVERYTHING))).toEqual(decisions);
+  expect(decisions.map(({ layer }) => layer)).toEqual([null, 'channel', 'user', null]);
 });

@@ -5,7 +5,7 @@
 import { IN_APP, NO_CHANNEL, type AddressRule, type ChannelFacts, type ChannelName, type ProfileField } from '../domain/channel.ts';
 import { laneOf } from '../domain/delivery.ts';
 import type { CarillonEvent, InlineUser } from '../domain/event.ts';
-import { stopReason } from '../domain/preference.ts';
+import { ownAddress, verdictOf, type Layer, type Preferences, type QuietUntil, type Subject } from '../domain/preference.ts';
 import type { ReasonCode } from '../domain/reason.ts';
 import type { Recipient } from '../domain/user.ts';
 
@@ -18,20 +18,52 @@ export interface Addressee {
   readonly inline: InlineUser | undefined;
 }
 
-export type Decision =
-  | { readonly kind: 'deliver'; readonly channel: ChannelName; readonly address: string | null; readonly lane: string | null }
-  | { readonly kind: 'skip'; readonly channel: ChannelName; readonly reason: ReasonCode };
+interface Reached {
+  readonly channel: ChannelName;
+  readonly address: string | null;
+  readonly lane: string | null;
+}
+
+/** `layer`: who has said it in the preferences, if anybody. */
+export type Decision = { readonly layer?: Layer | null } & (
+  | (Reached & { readonly kind: 'deliver' })
+  /** To be sent then, when nothing else stops it. */
+  | (Reached & { readonly kind: 'hold'; readonly reason: 'quiet_hours_held'; readonly until: Date })
+  | { readonly kind: 'skip'; readonly channel: ChannelName; readonly reason: ReasonCode }
+);
 
 /** By name; in the order in which channels are considered. */
 export type KnownChannels = ReadonlyMap<ChannelName, ChannelFacts>;
 
+/** What decides, beside the event and the person. */
+export interface Rules {
+  readonly channels: KnownChannels;
+  /** The tenant's word on everybody's preferences. */
+  readonly defaultsOf: (tenantId: string) => Preferences | undefined;
+  readonly quietUntil: QuietUntil;
+}
+
 /** Exactly one decision for each channel considered, or a single one with the channel `*` for somebody who is not told at all. */
-export function decide(event: CarillonEvent, addressee: Addressee, known: KnownChannels): Decision[] {
+export function decide(event: CarillonEvent, addressee: Addressee, rules: Rules): Decision[] {
   const { user, inline } = addressee;
-  if (!user) return [{ kind: 'skip', channel: NO_CHANNEL, reason: 'user_unknown' }];
-  if (!user.active) return [{ kind: 'skip', channel: NO_CHANNEL, reason: 'user_inactive' }];
-  const context = { tenantId: event.tenantId, user, inline, known, critical: event.request.critical ?? false };
-  return considered(event, inline, known).map((channel) => decideChannel(channel, context));
+  if (!user) return [dropped('user_unknown')];
+  if (!user.active) return [dropped('user_inactive')];
+  const target = { tenantId: event.tenantId, subject: subjectOf(event), user, inline };
+  return considered(event, inline, rules.channels).map((channel) => decideChannel(channel, target, rules));
+}
+
+/** What would be decided for each channel, were it considered. */
+export function explain(tenantId: string, subject: Subject, user: Recipient, rules: Rules): Decision[] {
+  const target = { tenantId, subject, user, inline: undefined };
+  return [...rules.channels.keys()].map((channel) => decideChannel(channel, target, rules));
+}
+
+function subjectOf({ type, severity, tags, request }: CarillonEvent): Subject {
+  return { type, category: request.category ?? null, severity, tags, critical: request.critical ?? false };
+}
+
+function dropped(reason: ReasonCode): Decision {
+  return { kind: 'skip', channel: NO_CHANNEL, reason, layer: null };
 }
 
 /** The channels that the request names; without any, the inbox and each channel with an inline address. */
@@ -42,36 +74,33 @@ function considered({ request }: CarillonEvent, inline: InlineUser | undefined, 
   return [IN_APP, ...addressed.map(({ name }) => name)];
 }
 
-interface Context {
+interface Target {
   readonly tenantId: string;
+  readonly subject: Subject;
   readonly user: Recipient;
   readonly inline: InlineUser | undefined;
-  readonly known: KnownChannels;
-  readonly critical: boolean;
 }
 
-function decideChannel(channel: ChannelName, { tenantId, user, inline, known, critical }: Context): Decision {
-  const facts = known.get(channel);
-  const address = facts?.address ? addressOf(channel, facts.address, { user, inline }) : null;
-  const stop = stopReason(user, { channel, address, critical });
-  if (stop) return { kind: 'skip', channel, reason: stop };
-  if (!facts?.available) return { kind: 'skip', channel, reason: 'channel_disabled' };
-  if (!facts.address) return { kind: 'deliver', channel, address: null, lane: null };
-  if (address === null) return { kind: 'skip', channel, reason: 'no_address' };
-  return { kind: 'deliver', channel, address, lane: laneOf(tenantId, channel, facts.lane === 'address' ? address : '') };
+function decideChannel(channel: ChannelName, target: Target, { channels, defaultsOf, quietUntil }: Rules): Decision {
+  const { tenantId, subject, user } = target;
+  const facts = channels.get(channel);
+  const address = facts?.address ? addressOf(channel, facts.address, target) : null;
+  const verdict = verdictOf(user, { ...subject, channel, address }, { defaults: defaultsOf(tenantId), quietUntil });
+  const { layer } = verdict;
+  if (verdict.kind === 'stop') return { kind: 'skip', channel, reason: verdict.reason, layer };
+  if (!facts?.available) return { kind: 'skip', channel, reason: 'channel_disabled', layer: null };
+  if (!facts.address) return { kind: 'deliver', channel, address: null, lane: null, layer };
+  if (address === null) return { kind: 'skip', channel, reason: 'no_address', layer: null };
+  const lane = laneOf(tenantId, channel, facts.lane === 'address' ? address : '');
+  if (verdict.kind === 'open') return { kind: 'deliver', channel, address, lane, layer };
+  return { kind: 'hold', channel, address, lane, reason: 'quiet_hours_held', until: verdict.until, layer };
 }
 
 /** Inline before the preference's own before the profile's. */
-function addressOf(
-  channel: ChannelName,
-  { field, profile }: AddressRule,
-  { user, inline }: Pick<Context, 'user' | 'inline'>,
-): string | null {
+function addressOf(channel: ChannelName, { field, profile }: AddressRule, { subject, user, inline }: Target): string | null {
   const passed = profile && inline?.[profile];
   if (passed) return passed;
-  const own = user.preferences.channels[channel]?.[field];
-  if (typeof own === 'string') return own;
-  return profile && inProfile(user, profile);
+  return ownAddress(user.preferences, { ...subject, channel }, field) ?? (profile && inProfile(user, profile));
 }
 
 function inProfile(user: Recipient, field: ProfileField): string | null {

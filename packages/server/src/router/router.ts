@@ -6,9 +6,10 @@ import { IN_APP, NO_CHANNEL } from '../domain/channel.ts';
 import type { DeliveryJob, NewDelivery } from '../domain/delivery.ts';
 import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
+import type { QuietHours } from '../domain/quiet-hours.ts';
 import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
-import { decide, type Addressee, type Decision } from './decide.ts';
+import { decide, type Addressee, type Decision, type Rules } from './decide.ts';
 import { addressed, type Audience } from './recipients.ts';
 import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
 
@@ -23,6 +24,9 @@ export interface RouterDeps extends SuppressionDeps {
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
   /** On the monotonic clock, of a lease that begins now. */
   readonly leaseEndsAtMs: () => number;
+  /** What the tenants say of everybody's preferences. */
+  readonly defaults: (tx: Tx, tenantIds: ReadonlySet<string>) => Promise<Rules['defaultsOf']>;
+  readonly quietUntil: (hours: QuietHours, when: { zone: string; at: Date }) => Date | null;
   readonly newToken: () => string;
   readonly now: () => Date;
 }
@@ -53,6 +57,7 @@ const recipientKey = (tenantId: string, userId: string): string => `${tenantId}\
 export type Reserve = (lane: string) => boolean;
 
 interface Plan {
+  readonly rules: Rules;
   readonly token: string;
   readonly reserve: Reserve;
   readonly decided: Decided[];
@@ -78,9 +83,12 @@ export async function route(
   const keys = parts
     .filter(({ audience }) => !audience)
     .flatMap(({ event, named }) => [...named.keys()].map((userId) => ({ tenantId: event.tenantId, userId })));
-  const users = keys.length > 0 ? await deps.recipients(tx, keys) : new Map<string, Recipient>();
+  const [users, rules] = await Promise.all([
+    keys.length > 0 ? deps.recipients(tx, keys) : new Map<string, Recipient>(),
+    rulesFor(deps, tx, events),
+  ]);
 
-  const plan: Plan = { token: deps.newToken(), reserve, decided: [], notifications: [], deliveries: [], jobs: [] };
+  const plan: Plan = { rules, token: deps.newToken(), reserve, decided: [], notifications: [], deliveries: [], jobs: [] };
   const progress: Routed['progress'][number][] = [];
   for (const { event, named, audience } of parts) {
     if (event.expiresAt !== null && event.expiresAt <= deps.now()) {
@@ -91,11 +99,10 @@ export async function route(
       progress.push(await routeChunk(deps, { tx, plan, event, named, audience }));
       continue;
     }
-    for (const [userId, inline] of named)
-      planFor(deps, plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
+    for (const [userId, inline] of named) planFor(plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
     progress.push({ id: event.id, state: 'routed', cursor: null });
   }
-  const decided = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, deps.channels));
+  const decided = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
   for (const one of decided) planDecided(plan, one);
   const leaseEndsAtMs = deps.leaseEndsAtMs();
   const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);
@@ -106,9 +113,15 @@ export async function route(
     jobs: plan.jobs,
     leaseEndsAtMs,
     changes,
-    waiting: plan.deliveries.filter((row) => row.state === 'pending').length,
+    waiting: plan.deliveries.filter(({ state }) => state === 'pending' || state === 'held').length,
     decisions: tally(plan.deliveries),
   };
+}
+
+async function rulesFor({ channels, defaults, quietUntil, now }: RouterDeps, tx: Tx, events: readonly CarillonEvent[]): Promise<Rules> {
+  const at = now();
+  const defaultsOf = await defaults(tx, new Set(events.map(({ tenantId }) => tenantId)));
+  return { channels, defaultsOf, quietUntil: (hours, zone) => quietUntil(hours, { zone, at }) };
 }
 
 function tally(rows: readonly NewDelivery[]): Routed['decisions'] {
@@ -139,12 +152,12 @@ async function routeChunk(deps: RouterDeps, { tx, plan, event, named, audience }
     await deps.recipients(tx, keys);
   }
   const users = await deps.audience(tx, { ...audience, tenantId, named: ids, after: cursor, limit: CHUNK });
-  for (const user of users) planFor(deps, plan, event, { userId: user.id, user, inline: named.get(user.id) });
+  for (const user of users) planFor(plan, event, { userId: user.id, user, inline: named.get(user.id) });
 
   const upTo = users.length < CHUNK ? null : (users.at(-1)?.id ?? null);
   const found = new Set(users.map((user) => user.id));
   const unknown = ids.filter((userId) => !found.has(userId) && isBetween(userId, cursor, upTo));
-  for (const userId of unknown) planFor(deps, plan, event, { userId, user: undefined, inline: undefined });
+  for (const userId of unknown) planFor(plan, event, { userId, user: undefined, inline: undefined });
   return { id, state: upTo === null ? 'routed' : 'accepted', cursor: upTo };
 }
 
@@ -157,8 +170,8 @@ function byBytes(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
-function planFor(deps: RouterDeps, plan: Plan, event: CarillonEvent, addressee: Addressee): void {
-  plan.decided.push({ event, addressee, decisions: decide(event, addressee, deps.channels) });
+function planFor(plan: Plan, event: CarillonEvent, addressee: Addressee): void {
+  plan.decided.push({ event, addressee, decisions: decide(event, addressee, plan.rules) });
 }
 
 function planDecided(plan: Plan, { event, addressee, decisions }: Decided): void {
@@ -199,6 +212,8 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
   const base = baseOf(target, decision);
   if (decision.kind === 'skip') return { ...base, lane: null, state: 'skipped', reason: decision.reason };
   const { channel, address, lane } = decision;
+  if (decision.kind === 'hold')
+    return { ...base, lane, state: 'held', reason: decision.reason, dueAt: earlier(decision.until, event.expiresAt) };
   if (address === null || lane === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
 
   if (!plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
@@ -209,7 +224,7 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
 function baseOf({ event, userId, notification }: Target, decision: Decision): Omit<NewDelivery, 'lane' | 'state' | 'reason'> {
   const { channel } = decision;
   const { critical, max_retries: maxRetries } = event.request;
-  const address = decision.kind === 'deliver' ? decision.address : null;
+  const address = decision.kind === 'skip' ? null : decision.address;
   return {
     id: derivedId(event.dueAt, event.id, userId, channel, address ?? ''),
     tenantId: event.tenantId,
@@ -222,7 +237,13 @@ function baseOf({ event, userId, notification }: Target, decision: Decision): Om
     expiresAt: event.expiresAt,
     createdAt: event.dueAt,
     maxAttempts: maxRetries === undefined ? null : maxRetries + 1,
+    dueAt: null,
   };
+}
+
+/** What is held past its expiry is looked at when it expires. */
+function earlier(time: Date, expiresAt: Date | null): Date {
+  return expiresAt !== null && expiresAt < time ? expiresAt : time;
 }
 
 type JobFields = Omit<DeliveryJob, 'attempt' | 'event' | 'content' | 'recipient' | 'cancelled'>;
@@ -233,7 +254,7 @@ function jobFor(event: CarillonEvent, notification: NewNotification, fields: Job
   return {
     ...fields,
     attempt: 1,
-    event: { type, acceptedAt, data: request.data },
+    event: { type, category: request.category ?? null, acceptedAt, data: request.data },
     content: notification,
     recipient: null,
     cancelled: false,

@@ -12,17 +12,23 @@ export async function insertDeliveries(
   { token, leaseMs }: { token: string; leaseMs: number },
 ): Promise<void> {
   if (rows.length === 0) return;
+  const held = rows.filter((row) => row.state === 'held');
+  await Promise.all([insertRows(tx, rows, { token, leaseMs }), held.length > 0 ? insertHolds(tx, held) : null]);
+}
+
+async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs }: { token: string; leaseMs: number }): Promise<void> {
   await within(tx).query({
     name: 'deliveries-insert',
-    text: `insert into carillon.deliveries (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, due_at, sent_at, finished_at, attempt_count, lease_token)
-           select g.*,
-                  case status when ${S.sending} then carillon.now() + make_interval(secs => $16::float8 / 1000) when ${S.pending} then carillon.now() end,
+    text: `insert into carillon.deliveries (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, due_at, sent_at, finished_at, attempt_count, entry_count, lease_token)
+           select id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts,
+                  case status when ${S.sending} then carillon.now() + make_interval(secs => $16::float8 / 1000) when ${S.pending} then carillon.now() else held_until end,
                   case status when ${S.sending} then carillon.now() end,
                   case when status in (${S.delivered}, ${S.skipped}) then carillon.now() end,
                   case status when ${S.sending} then 1 else 0 end,
+                  case status when ${S.held} then 1 else 0 end,
                   case status when ${S.sending} then $15::uuid end
-             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::smallint[])
-               as g (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts)`,
+             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::smallint[], $17::timestamptz[])
+               as g (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, held_until)`,
     values: [
       bareArray(rows.map((row) => row.id)),
       textArray(rows.map((row) => row.tenantId)),
@@ -40,6 +46,23 @@ export async function insertDeliveries(
       bareArray(rows.map((row) => row.maxAttempts)),
       token,
       leaseMs,
+      bareArray(rows.map((row) => row.dueAt?.toISOString() ?? null)),
+    ],
+  });
+}
+
+/** The first entry of a delivery that begins held. */
+async function insertHolds(tx: Tx, rows: readonly NewDelivery[]): Promise<void> {
+  await within(tx).query({
+    name: 'deliveries-insert-holds',
+    text: `insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason, next_attempt_at)
+           select id, 1, tenant_id, ${ENTRY_KINDS.held}, carillon.now(), reason, held_until
+             from unnest($1::uuid[], $2::text[], $3::smallint[], $4::timestamptz[]) as g (id, tenant_id, reason, held_until)`,
+    values: [
+      bareArray(rows.map((row) => row.id)),
+      textArray(rows.map((row) => row.tenantId)),
+      bareArray(rows.map((row) => REASONS[row.reason].number)),
+      bareArray(rows.map((row) => row.dueAt?.toISOString() ?? null)),
     ],
   });
 }
@@ -95,7 +118,7 @@ export interface LeasedRow {
   readonly cancel_requested: boolean;
 }
 
-/** Locked rows → sending. A lease that had ended leaves its entry in the timeline: that attempt may have gone out. */
+/** Locked rows → sending. A lease that had ended leaves its entry in the timeline: that attempt may have gone out. So does a hold that ends. */
 export async function leaseRows(
   tx: Tx,
   rows: readonly DueRow[],
@@ -103,21 +126,23 @@ export async function leaseRows(
 ): Promise<LeasedRow[]> {
   const ids = rows.map((row) => row.id);
   const lost = rows.filter((row) => row.status === S.sending).map((row) => row.id);
+  const released = rows.filter((row) => row.status === S.held).map((row) => row.id);
   const { rows: leased } = await within(tx).query<LeasedRow>({
     name: 'deliveries-lease',
     text: `with leased as (
              update carillon.deliveries d
                 set status = ${S.sending}, reason = ${REASONS.sending.number}, lease_token = $4, due_at = carillon.now() + make_interval(secs => $5::float8 / 1000),
                     attempt_count = d.attempt_count + 1, sent_at = coalesce(d.sent_at, carillon.now()),
-                    entry_count = d.entry_count + case when d.id = any($6) then 1 else 0 end
+                    entry_count = d.entry_count + case when d.id = any($6) or d.id = any($7) then 1 else 0 end
               where d.id = any($1) and d.id between $2 and $3
           returning d.id, d.tenant_id, event_id, notification_id, user_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count
-           ), lost as (
+           ), entered as (
              insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason)
-             select id, entry_count, tenant_id, ${ENTRY_KINDS.lease_lost}, carillon.now(), ${REASONS.internal.number} from leased where id = any($6)
+             select id, entry_count, tenant_id, case when id = any($7) then ${ENTRY_KINDS.released} else ${ENTRY_KINDS.lease_lost} end, carillon.now(), case when id = any($7) then ${REASONS.sending.number} else ${REASONS.internal.number} end
+               from leased where id = any($6) or id = any($7)
            )
            select * from leased`,
-    values: [ids, ...bounds(ids), token, leaseMs, lost],
+    values: [ids, ...bounds(ids), token, leaseMs, lost, released],
   });
   return leased;
 }
@@ -157,7 +182,7 @@ export async function renewLeases(db: Queryable, leases: readonly Leased[], leas
 
 /**
  * sending → what the attempt came to, with its entry in the timeline. Guarded by token and attempt: returns the ids that
- * changed, the others had lost their lease. An attempt that another follows ends here when a cancel was asked for meanwhile.
+ * changed, the others had lost their lease. What would go on ends here when a cancel was asked for meanwhile.
  */
 export async function completeDeliveries(db: Queryable, rows: readonly Completion[]): Promise<string[]> {
   const ids = rows.map((row) => row.id);
@@ -168,13 +193,14 @@ export async function completeDeliveries(db: Queryable, rows: readonly Completio
                as g (id, token, attempt, kind, status, reason, due_at, at, duration_ms, provider, outcome, attempt_reason, answer, detail, response)
            ), done as (
              update carillon.deliveries d
-                set status = case when g.status = ${S.pending} and d.cancel_requested then ${S.cancelled} else g.status end,
-                    reason = case when g.status = ${S.pending} and d.cancel_requested then ${REASONS.cancelled.number} else g.reason end,
-                    due_at = case when g.status = ${S.pending} and not d.cancel_requested then g.due_at end,
-                    finished_at = case when g.status <> ${S.pending} or d.cancel_requested then carillon.now() end,
-                    attempt_count = d.attempt_count - case when g.kind = ${ENTRY_KINDS.gate} then 1 else 0 end,
+                set status = case when g.status in (${S.pending}, ${S.held}) and d.cancel_requested then ${S.cancelled} else g.status end,
+                    reason = case when g.status in (${S.pending}, ${S.held}) and d.cancel_requested then ${REASONS.cancelled.number} else g.reason end,
+                    due_at = case when g.status in (${S.pending}, ${S.held}) and not d.cancel_requested then g.due_at end,
+                    finished_at = case when g.status not in (${S.pending}, ${S.held}) or d.cancel_requested then carillon.now() end,
+                    attempt_count = d.attempt_count - case when g.kind in (${ENTRY_KINDS.gate}, ${ENTRY_KINDS.held}) then 1 else 0 end,
+                    sent_at = case when g.kind = ${ENTRY_KINDS.attempt} or d.attempt_count > 1 then d.sent_at end,
                     entry_count = d.entry_count + 1, lease_token = null,
-                    last_error = left(g.detail, 1000)
+                    last_error = case when g.kind = ${ENTRY_KINDS.held} then d.last_error else left(g.detail, 1000) end
                from given g
               where d.id = any($1) and d.id between $2 and $3 and d.id = g.id and d.status = ${S.sending} and d.lease_token = g.token and d.attempt_count = g.attempt
           returning d.id, d.tenant_id, d.entry_count, d.due_at as next_at, g.kind, g.at, g.duration_ms, g.provider, g.outcome, g.attempt_reason, g.answer, g.detail, g.response
@@ -263,7 +289,8 @@ export async function suppressAddress(
     name: 'users-suppress',
     text: `update carillon.users set suppressed = suppressed || jsonb_build_object($3::text, $4::text), updated_at = carillon.now()
             where tenant_id = $1 and id = $2
-              and $4 in (case $5 when 'email' then email when 'phone' then phone when 'webhook_url' then webhook_url end, preferences #>> array['channels', $3, $6])`,
+              and ($4 = case $5 when 'email' then email when 'phone' then phone when 'webhook_url' then webhook_url end
+                   or jsonb_path_exists(preferences, '$.**.keyvalue() ? (@.key == $field && @.value == $address)', jsonb_build_object('field', $6::text, 'address', $4::text), true))`,
     values: [tenantId, userId, channel, address, profile, field],
   });
 }

@@ -23,6 +23,7 @@ interface EventContentRow {
   status: number;
   accepted_at: Date;
   data: EventRequest['data'];
+  category: string | null;
 }
 
 /** In the order of `leased`. A row whose notification or event is gone (erased, dropped) has no job. */
@@ -67,7 +68,7 @@ function toJob(
     critical: row.critical,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
-    event: { type: event.type, acceptedAt: event.accepted_at, data: event.data },
+    event: { type: event.type, category: event.category, acceptedAt: event.accepted_at, data: event.data },
     content: {
       subject: content.subject,
       body: content.body,
@@ -93,7 +94,7 @@ async function loadContents(tx: Tx, ids: readonly string[]): Promise<ContentRow[
 async function loadEventContents(tx: Tx, ids: readonly string[]): Promise<EventContentRow[]> {
   const { rows } = await within(tx).query<EventContentRow>({
     name: 'jobs-events',
-    text: "select id, type, status, accepted_at, request -> 'data' as data from carillon.events where id = any($1) and id between $2 and $3",
+    text: "select id, type, status, accepted_at, request -> 'data' as data, request ->> 'category' as category from carillon.events where id = any($1) and id between $2 and $3",
     values: [ids, ...bounds(ids)],
   });
   return rows;

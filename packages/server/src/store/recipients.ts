@@ -1,6 +1,7 @@
 /** The users that routing needs, in a few set-based statements. */
-import { NO_PREFERENCES, type Preferences, type Recipient } from '../domain/user.ts';
 import type { Tx } from '../domain/event.ts';
+import { NO_PREFERENCES, type Preferences } from '../domain/preference.ts';
+import type { Recipient } from '../domain/user.ts';
 import { textArray } from './arrays.ts';
 import { within } from './database.ts';
 
@@ -19,12 +20,13 @@ interface Row {
   email: string | null;
   phone: string | null;
   webhook_url: string | null;
+  time_zone: string | null;
   active: boolean;
   preferences: Partial<Preferences>;
   suppressed: Recipient['suppressed'];
 }
 
-const COLUMNS = 'u.tenant_id, u.id, u.email, u.phone, u.webhook_url, u.active, u.preferences, u.suppressed';
+const COLUMNS = 'u.tenant_id, u.id, u.email, u.phone, u.webhook_url, u.time_zone, u.active, u.preferences, u.suppressed';
 
 export async function loadRecipients(tx: Tx, keys: readonly UserKey[]): Promise<RecipientRow[]> {
   const { rows } = await within(tx).query<Row>({
@@ -99,6 +101,7 @@ function toRecipient(row: Row): RecipientRow {
     email: row.email,
     phone: row.phone,
     webhookUrl: row.webhook_url,
+    timeZone: row.time_zone,
     active: row.active,
     preferences: { ...NO_PREFERENCES, ...row.preferences },
     suppressed: row.suppressed,

@@ -1,6 +1,6 @@
 /** Users: written whole, read by id, erased with what is known of them. */
 import type { Tx } from '../domain/event.ts';
-import { NO_PREFERENCES, type Preferences, type User } from '../domain/user.ts';
+import type { User } from '../domain/user.ts';
 import { textArray } from './arrays.ts';
 import { within } from './database.ts';
 
@@ -84,42 +84,4 @@ export async function listUsers(tx: Tx, { tenantId, cursor, backward, limit }: U
     values: [tenantId, cursor ?? '', limit], // no id is empty; COALESCE would keep row-level security from using the index
   });
   return rows;
-}
-
-/** Undefined for a user that is not there. */
-export async function getPreferences(tx: Tx, { tenantId, id }: UserKey): Promise<Preferences | undefined> {
-  const { rows } = await within(tx).query<{ preferences: Partial<Preferences> }>({
-    name: 'users-preferences',
-    text: 'select preferences from carillon.users where tenant_id = $1 and id = $2',
-    values: [tenantId, id],
-  });
-  return rows[0] && { ...NO_PREFERENCES, ...rows[0].preferences };
-}
-
-/** Replaces them. Creates a user not seen before: an opt-out must not be lost because nobody has mentioned him yet. */
-export async function putPreferences(tx: Tx, { tenantId, id }: UserKey, preferences: Preferences): Promise<void> {
-  await within(tx).query({
-    name: 'users-put-preferences',
-    text: `insert into carillon.users as u (tenant_id, id, preferences) values ($1, $2, $3::jsonb)
-               on conflict (tenant_id, id) do update set preferences = excluded.preferences, updated_at = carillon.now()`,
-    values: [tenantId, id, JSON.stringify(preferences)],
-  });
-}
-
-/**
- * Switches a channel off and keeps all else that the user wants. Makes a user who is not there: an opt-out must not be lost.
- * False for a tenant that is not there.
- */
-export async function optOut(tx: Tx, { tenantId, id }: UserKey, channel: string): Promise<boolean> {
-  const { rowCount } = await within(tx).query({
-    name: 'users-opt-out',
-    text: `insert into carillon.users as u (tenant_id, id, preferences)
-           select t.id, $2, jsonb_build_object('channels', jsonb_build_object($3::text, '{"enabled":false}'::jsonb)) from carillon.tenants t where t.id = $1
-               on conflict (tenant_id, id) do update
-              set preferences = u.preferences || jsonb_build_object('channels', coalesce(u.preferences -> 'channels', '{}')
-                    || jsonb_build_object($3::text, coalesce(u.preferences #> array['channels', $3], '{}') || '{"enabled":false}')),
-                  updated_at = carillon.now()`,
-    values: [tenantId, id, channel],
-  });
-  return rowCount > 0;
 }

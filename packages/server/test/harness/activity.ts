@@ -6,6 +6,7 @@ import { deliveryRoutes } from '../../src/api/routes/deliveries.ts';
 import { developmentRoutes } from '../../src/api/routes/development.ts';
 import { eventRoutes } from '../../src/api/routes/events.ts';
 import { notificationRoutes } from '../../src/api/routes/notifications.ts';
+import { preferenceRoutes } from '../../src/api/routes/preferences.ts';
 import { userRoutes } from '../../src/api/routes/users.ts';
 import { DELIVERY_STATES, ENTRY_KINDS, OUTCOMES, type DeliveryState } from '../../src/domain/delivery.ts';
 import type { CarillonEvent, EventRequest } from '../../src/domain/event.ts';
@@ -22,6 +23,7 @@ import { insertNotifications } from '../../src/store/notifications.ts';
 import { insertMentioned } from '../../src/store/recipients.ts';
 import { knownChannels } from './channels.ts';
 import { freshDatabase, type TestDatabase } from './database.ts';
+import { preferenceDeps } from './preferences.ts';
 
 const KEY = 'a-key-of-acme';
 export const OTHER_KEY = 'a-key-of-other';
@@ -97,9 +99,11 @@ export async function activityServer(): Promise<ActivityServer> {
         wakes += 1;
       },
     });
+    preferenceRoutes(to, preferenceDeps(db));
     userRoutes(to, {
       ...shared,
       tenantSecret: async (tenantId) => Buffer.from(`webhook key of ${tenantId}`),
+      wake: () => undefined,
       look: (tenantId, userId) => void looked.push(`${tenantId} ${userId}`),
     });
     developmentRoutes(to, { database: db.database, now, renderMail: ({ subject, body }) => ({ html: `<h1>${subject}</h1>`, text: body }) });

@@ -12,8 +12,8 @@ import { newId } from '../../src/lib/id.ts';
 import { makeFeed, type Feed } from '../../src/realtime/feed.ts';
 import { changesSince, inboxSequences } from '../../src/store/inbox.ts';
 import { insertNotifications } from '../../src/store/notifications.ts';
-import { knownChannels } from './channels.ts';
 import { freshDatabase, type TestDatabase } from './database.ts';
+import { preferenceDeps } from './preferences.ts';
 
 export const KEY = 'a-key-of-acme';
 export const MAX_STALL_MS = 5_000;
@@ -85,7 +85,7 @@ export async function inboxServer(settings: { createUsers?: boolean; maxStreams?
     inboxRoutes(to, {
       database: db.database,
       once: { inTransaction, ttlMs: 86_400_000 },
-      channelNames: [...knownChannels().keys()],
+      preferences: preferenceDeps(db),
       tokens,
       feed,
       published: feed.publish,

@@ -426,15 +426,16 @@ describe('a token', () => {
   });
 });
 
-test('preferences: channels off and on, nothing else', async () => {
+test('preferences: what the user wants, and nothing that means nothing', async () => {
   expect((await call('chooser', 'GET', '/preferences')).json()).toEqual({ channels: {} });
-  const wish = { channels: { email: { enabled: false }, webhook: { enabled: true } } };
+  const wish = { channels: { email: { enabled: false }, webhook: { enabled: true, webhook_url: 'https://example.org/mine' } } };
   expect((await call('chooser', 'PUT', '/preferences', { body: wish })).json()).toEqual(wish);
   expect((await call('chooser', 'GET', '/preferences')).json()).toEqual(wish);
   expect((await call('chooser', 'GET', '/preferences', { tenantId: 'other' })).json()).toEqual({ channels: {} });
   for (const body of [
     { channels: { pigeon: { enabled: true } } },
-    { channels: { email: {} } },
+    { channels: { email: { enabled: true } } },
+    { channels: { in_app: { quiet_hours: { enabled: true, start: '22:00', end: '07:00' } } } },
     { channels: { email: { enabled: 1 } } },
     { quiet_hours: {} },
   ]) {

@@ -27,6 +27,7 @@ beforeAll(async () => {
     { to: [USER], channels: ['in_app', 'email'], subject: 'planted', body: 'planted' },
     { 'idempotency-key': 'one' },
   );
+  await server.api('PUT', '/v1/preferences/defaults', { channels: { email: { exclude_tags: ['planted'] } } });
   ids.event = told.body.id;
   await vi.waitFor(async () => {
     expect((await server.api('GET', `/v1/events/${ids.event}`)).body.counts).toMatchObject({ delivered: 2 });
@@ -45,6 +46,7 @@ async function addTenant(): Promise<void> {
     await server.db.query("insert into carillon.rate_limits values ($1, 'tenant', 60, now(), 1, 1) on conflict do nothing", [tenant]);
   await asThem('PUT', '/v1/users/bob', { email: 'bob@example.org' });
   await asThem('POST', '/v1/suppressions', { channel: 'email', address: 'theirs@example.org' });
+  await asThem('PUT', '/v1/preferences/defaults', {});
   await asThem(
     'POST',
     '/v1/notifications',

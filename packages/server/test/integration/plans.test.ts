@@ -40,6 +40,7 @@ const ALLOWED: Readonly<Record<string, { partitions: number; rows: number }>> = 
   'deliveries-return-all': { partitions: ALL, rows: 21 * ALL }, // all that is being sent: once, at start
   'deliveries-renew': { partitions: 2, rows: 85 }, // locked in order first, so each row is read twice
   // One user's rows, wherever they are: 10 a day.
+  'deliveries-recheck-held': { partitions: ALL, rows: 20 * ALL },
   'inbox-changes': { partitions: ALL, rows: 50 + ALL },
   'inbox-list': { partitions: ALL, rows: 10 * ALL },
   'inbox-read-all': { partitions: ALL, rows: 20 * ALL },

@@ -53,6 +53,8 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         leaseEndsAtMs: () => performance.now(),
         areSuppressed: async () => [],
         channels: knownChannels(),
+        defaults: async () => () => undefined,
+        quietUntil: () => null,
         newToken: randomUUID,
         now: () => new Date(),
       },

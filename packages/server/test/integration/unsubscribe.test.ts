@@ -105,6 +105,24 @@ test('what else the user wants stays as it was', async () => {
   ]);
 });
 
+test('a type or a category for which mail was switched on is off too', async () => {
+  const on = { email: { enabled: true, exclude_tags: ['a'] }, webhook: { severities: ['high'] } };
+  await server.api('PUT', '/v1/users/types', { email: 'types@example.org' });
+  await server.api('PUT', '/v1/users/types/preferences', {
+    categories: { billing: on },
+    event_types: { inline: on, quiet: { webhook: on.webhook } },
+  });
+  await tell(['types']);
+  await post(await linkTo('types@example.org'));
+  const off = { ...on, email: { enabled: false, exclude_tags: ['a'] } };
+  expect(await preferencesOf('types')).toEqual({
+    channels: { email: { enabled: false } },
+    categories: { billing: off },
+    event_types: { inline: off, quiet: { webhook: on.webhook } },
+  });
+  expect(await tell(['types'])).toEqual(['types skipped opted_out']);
+});
+
 const bodies: [type: string, body: string][] = [
   ['multipart/form-data; boundary=x', '--x\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--x--\r\n'],
   ['application/json', '{"anything": [1,2'],

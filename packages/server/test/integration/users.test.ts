@@ -157,13 +157,16 @@ describe('preferences', () => {
 
   test('nothing is accepted that is not obeyed', async () => {
     const { status, json } = await server.call('PUT', '/v1/users/chooser/preferences', {
-      body: { channels: { email: { enabled: true, digest: '15m' }, pigeon: { enabled: true } }, quiet_hours: {} },
+      body: {
+        channels: { email: { enabled: false, digest: '15m' }, pigeon: { enabled: false } },
+        quiet_hours: { enabled: true, start: '22:00', end: '7:00' },
+      },
     });
     expect(status).toBe(422);
     expect(json.errors.map(({ pointer }: { pointer: string }) => pointer).sort()).toEqual([
       '/channels/email/digest',
       '/channels/pigeon',
-      '/quiet_hours',
+      '/quiet_hours/end',
     ]);
   });
 });

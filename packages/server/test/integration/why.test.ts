@@ -331,6 +331,7 @@ describe('cancelling', () => {
             expiresAt: null,
             createdAt: new Date(),
             maxAttempts: null,
+            dueAt: null,
           },
         ],
         { token: randomUUID(), leaseMs: 20_000 },

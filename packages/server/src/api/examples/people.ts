@@ -15,6 +15,16 @@ export const PEOPLE: Examples = {
   'GET /v1/users/:id/notifications': { summary: 'List what a user was told', ...ada, query: { limit: '10' } },
   'GET /v1/users/:id/preferences': { summary: "Read a user's preferences", ...ada },
   'PUT /v1/users/:id/preferences': { summary: "Replace a user's preferences", ...ada, body: PREFERENCES },
+  'GET /v1/users/:id/preferences/effective': {
+    summary: 'Explain what would reach a user, and why',
+    ...ada,
+    query: { type: 'execution.failed', severity: 'high' },
+  },
+  'GET /v1/preferences/defaults': { summary: 'Read what preferences start from' },
+  'PUT /v1/preferences/defaults': {
+    summary: 'Replace what preferences start from',
+    body: { channels: { email: { severities: ['high', 'urgent'] } } },
+  },
   'POST /v1/users/:id/token': { summary: "Mint a token for a user's inbox", ...ada },
   'GET /v1/users/:id/webhook-secret': { summary: "Read the secret that signs a user's webhooks", ...ada },
 

@@ -3,24 +3,24 @@ import { z } from 'zod';
 import { CarillonError } from '../../domain/error.ts';
 import type { Tx } from '../../domain/event.ts';
 import type { InboxChange } from '../../domain/notification.ts';
-import { NO_PREFERENCES } from '../../domain/user.ts';
+import { NO_PREFERENCES } from '../../domain/preference.ts';
 import { parseId, publicId } from '../../lib/id.ts';
 import { wireItem } from '../../realtime/frames.ts';
 import { seeUser } from '../../store/activity.ts';
 import { changeItem, readAll, type InboxVerb, type ItemChange } from '../../store/inbox-changes.ts';
 import { INBOX_STATUSES, inboxState, listInbox } from '../../store/inbox.ts';
-import { getPreferences, putPreferences } from '../../store/users.ts';
 import type { UserCaller } from '../auth.ts';
 import { addCors, addPreflight } from '../cors.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
-import type { ChannelChecks } from '../event-schema.ts';
+import { preferencesSchema } from '../preference-schema.ts';
+import { readPreferences, replacePreferences, type PreferenceDeps } from '../preferences.ts';
 import type { App } from '../request.ts';
 import { callerId, callerIdParams, idParams, page, pageQuery, queryInteger, queryList, readCursor, toCursor, wireTime } from '../schema.ts';
 import { DEFAULT_TTL_S, MAX_TTL_S, type UserTokens } from '../user-token.ts';
-import { preferencesSchema } from '../user-schema.ts';
 import { streamRoutes, type StreamDeps } from './inbox-stream.ts';
 
-export interface InboxDeps extends StreamDeps, ChannelChecks {
+export interface InboxDeps extends StreamDeps {
+  readonly preferences: PreferenceDeps;
   readonly once: OnceDeps;
   readonly tokens: UserTokens;
   /** After the commit: to this process's streams, and a hint to other processes. */
@@ -211,21 +211,18 @@ function announce({ published }: InboxDeps, { tenantId, userId }: UserCaller, do
   if (done?.changed) published([{ tenantId, userId, items: [done.item], ...done.counts }]);
 }
 
-function preferenceRoutes(app: App, { database, channelNames }: InboxDeps): void {
-  const Preferences = preferencesSchema({ channelNames });
+function preferenceRoutes(app: App, { database, preferences }: InboxDeps): void {
+  const Preferences = preferencesSchema(preferences.channels, preferences);
   const response = { 200: Preferences };
   app.get('/v1/inbox/preferences', { config: USER, schema: { response } }, async ({ user: { tenantId, userId } }) => {
-    const { channels } = (await database.asTenant(tenantId, (tx) => getPreferences(tx, { tenantId, id: userId }))) ?? NO_PREFERENCES;
-    return { channels };
+    const stored = await database.asTenant(tenantId, (tx) => readPreferences(preferences, tx, { tenantId, id: userId }));
+    return stored ?? NO_PREFERENCES;
   });
 
   app.put(
     '/v1/inbox/preferences',
     { config: USER, schema: { body: Preferences, response } },
-    async ({ user: { tenantId, userId }, body }) => {
-      await database.asTenant(tenantId, (tx) => putPreferences(tx, { tenantId, id: userId }, body));
-      return body;
-    },
+    async ({ user: { tenantId, userId }, body }) => replacePreferences(preferences, { tenantId, id: userId }, body),
   );
 }
 

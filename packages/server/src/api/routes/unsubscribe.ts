@@ -6,7 +6,7 @@ import type { ListedAddress } from '../../domain/suppression.ts';
 import type { OptOut } from '../../lib/unsubscribe.ts';
 import type { Database } from '../../store/database.ts';
 import { suppress } from '../../store/suppressions.ts';
-import { optOut } from '../../store/users.ts';
+import { optOut } from '../../store/preferences.ts';
 import { found } from '../found.ts';
 import type { App } from '../request.ts';
 import { askPage, donePage, UNSUBSCRIBE_POLICY } from '../unsubscribe-page.ts';

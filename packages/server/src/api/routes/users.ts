@@ -1,14 +1,15 @@
-/** Users: who can be told, where, and what they want. */
+/** Users: who can be told, and where. */
 import { z } from 'zod';
 import type { Tx } from '../../domain/event.ts';
 import { deriveWebhookSecret } from '../../lib/crypto.ts';
 import { publicKeyOf } from '../../lib/webhook-signature.ts';
 import type { Database } from '../../store/database.ts';
 import { eraseUser } from '../../store/erase.ts';
-import { getPreferences, getUser, listUsers, putPreferences, putUsers } from '../../store/users.ts';
+import { recheckHeld } from '../../store/preferences.ts';
+import { getUser, listUsers, putUsers } from '../../store/users.ts';
 import { NotificationSummary, UserNotificationsQuery } from '../activity-schema.ts';
 import { BatchBody } from '../door.ts';
-import type { AddressChecks, ChannelChecks } from '../event-schema.ts';
+import type { AddressChecks } from '../event-schema.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
 import { notificationPage } from '../notification-list.ts';
@@ -16,16 +17,18 @@ import { directionOf, listQuery, toDirectedPage } from '../paging.ts';
 import { toProblem, type Problem } from '../problem.ts';
 import type { App } from '../request.ts';
 import { callerIdParams, page, problem } from '../schema.ts';
-import { preferencesSchema, toUser, UserAnswer, userSchemas, viewUser } from '../user-schema.ts';
+import { toUser, UserAnswer, userSchemas, viewUser } from '../user-schema.ts';
 import { invalid } from '../validation.ts';
 
-export interface UserDeps extends AddressChecks, ChannelChecks {
+export interface UserDeps extends AddressChecks {
   readonly database: Pick<Database, 'asTenant'>;
   readonly once: OnceDeps;
   /** The tenant's key for webhooks, opened. */
   readonly tenantSecret: (tenantId: string) => Promise<Uint8Array>;
   /** After an erasure: the user's open streams see that nothing is left. */
   readonly look: (tenantId: string, userId: string) => void;
+  /** What was held may be due now. */
+  readonly wake: () => void;
 }
 
 const WRITE = { auth: { kind: 'key', scope: 'users:write' } } as const;
@@ -39,18 +42,21 @@ const Secret = z.object({
 export function userRoutes(app: App, deps: UserDeps): void {
   writeRoutes(app, deps);
   readRoutes(app, deps);
-  preferenceRoutes(app, deps);
   secretRoute(app, deps);
 }
 
 function writeRoutes(app: App, deps: UserDeps): void {
-  const { database, look } = deps;
+  const { database, look, wake } = deps;
   const { user, batchItem } = userSchemas(deps);
   app.put(
     '/v1/users/:id',
     { config: WRITE, schema: { params: callerIdParams, body: user, response: { 200: UserAnswer } } },
     async ({ caller: { tenantId }, params: { id }, body }) => {
-      const [stored] = await database.asTenant(tenantId, (tx) => putUsers(tx, tenantId, [toUser(id, body)]));
+      const { stored, held } = await database.asTenant(tenantId, async (tx) => {
+        const [user] = await putUsers(tx, tenantId, [toUser(id, body)]);
+        return { stored: user, held: await recheckHeld(tx, tenantId, [id]) };
+      });
+      if (held > 0) wake();
       return viewUser(found(stored));
     },
   );
@@ -60,10 +66,12 @@ function writeRoutes(app: App, deps: UserDeps): void {
     async (request, reply) => {
       const { tenantId } = request.caller;
       const items = request.body.map((item) => batchItem.safeParse(item));
+      let held = 0;
       const answer = await once(deps.once, request, async (tx) => {
-        await putParsed(tx, tenantId, items);
+        held = await putParsed(tx, tenantId, items);
         return { status: 200, body: { results: items.map((item) => itemAnswer(item, request.id)) } };
       });
+      if (held > 0) wake();
       return sendAnswer(reply, answer);
     },
   );
@@ -80,10 +88,12 @@ function writeRoutes(app: App, deps: UserDeps): void {
 
 type Parsed = ReturnType<ReturnType<typeof userSchemas>['batchItem']['safeParse']>;
 
-/** The last one wins where an id stands twice, as if they had come one after another. */
-async function putParsed(tx: Tx, tenantId: string, items: readonly Parsed[]): Promise<void> {
+/** The last one wins where an id stands twice, as if they had come one after another. Returns how many held deliveries are to be looked at again. */
+async function putParsed(tx: Tx, tenantId: string, items: readonly Parsed[]): Promise<number> {
   const byId = new Map(items.flatMap(({ data }) => (data ? [[data.id, toUser(data.id, data)] as const] : [])));
-  if (byId.size > 0) await putUsers(tx, tenantId, [...byId.values()]);
+  if (byId.size === 0) return 0;
+  await putUsers(tx, tenantId, [...byId.values()]);
+  return recheckHeld(tx, tenantId, [...byId.keys()]);
 }
 
 function itemAnswer(item: Parsed, instance: string): { id: string } | { error: Problem } {
@@ -112,24 +122,6 @@ function readRoutes(app: App, { database }: UserDeps): void {
       found(await getUser(tx, { tenantId, id }));
       return notificationPage(tx, { tenantId, userId: id, event: null }, query);
     }),
-  );
-}
-
-function preferenceRoutes(app: App, { database, channelNames }: UserDeps): void {
-  const PreferencesBody = preferencesSchema({ channelNames });
-  app.get(
-    '/v1/users/:id/preferences',
-    { config: READ, schema: { params: callerIdParams, response: { 200: PreferencesBody } } },
-    async ({ caller: { tenantId }, params: { id } }) =>
-      found(await database.asTenant(tenantId, (tx) => getPreferences(tx, { tenantId, id }))),
-  );
-  app.put(
-    '/v1/users/:id/preferences',
-    { config: WRITE, schema: { params: callerIdParams, body: PreferencesBody, response: { 200: PreferencesBody } } },
-    async ({ caller: { tenantId }, params: { id }, body }) => {
-      await database.asTenant(tenantId, (tx) => putPreferences(tx, { tenantId, id }, body));
-      return body;
-    },
   );
 }
 
