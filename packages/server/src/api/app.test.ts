@@ -79,9 +79,13 @@ function routes(to: App): void {
       return reply.code(202).send(more);
     },
   );
-  to.post('/v1/things/batch', { config: { auth: { kind: 'key', scope: 'events:write' }, batch: true } }, async (request) => ({
-    length: (request.body as unknown[]).length,
-  }));
+  to.post(
+    '/v1/things/batch',
+    { config: { auth: { kind: 'key', scope: 'events:write' }, batch: true }, schema: { body: z.unknown() } },
+    async (request) => ({
+      length: (request.body as unknown[]).length,
+    }),
+  );
   to.get(
     '/v1/things/:id',
     {
@@ -98,7 +102,7 @@ function routes(to: App): void {
     key: request.idempotencyKey(),
     caller: request.caller.keyId,
   }));
-  to.post('/v1/keyed/:id', { config: { auth: { kind: 'user' } } }, async (request) => {
+  to.post('/v1/keyed/:id', { config: { auth: { kind: 'user' } }, schema: { body: z.unknown() } }, async (request) => {
     const key = request.idempotencyKey();
     return key && { ...key, hash: Buffer.from(key.hash).toString('hex') };
   });

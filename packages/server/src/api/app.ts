@@ -8,7 +8,7 @@ import { CarillonError, ERRORS } from '../domain/error.ts';
 import type { Auth } from './auth.ts';
 import { parseJson } from './body.ts';
 import { makeBodyBudget, type BodyBudget } from './body-budget.ts';
-import { answerBrokenRequest, answerOddRequests, refusedRequest } from './broken-request.ts';
+import { answerBrokenRequest, answerOddRequests, lingerAfterAnswer, refusedRequest } from './broken-request.ts';
 import { inflate, readEncoding, TAKEN_ENCODINGS } from './inflate.ts';
 import type { Admit } from './limits.ts';
 import { classify, PROBLEM_TYPE, toProblem } from './problem.ts';
@@ -150,6 +150,7 @@ function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   if (error.code === 'internal') facts.error = thrown;
   else if (status >= 500) facts.error = error.cause ?? error;
   if (error.retryAfterS !== undefined) reply.header('retry-after', error.retryAfterS);
+  if (!request.raw.complete) lingerAfterAnswer(request.raw);
   if (status === 415) reply.header('accept-encoding', TAKEN_ENCODINGS);
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   void reply

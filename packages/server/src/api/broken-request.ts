@@ -79,6 +79,13 @@ function problemFor(code: ErrorCode, detail: string): { status: number; body: st
   return { status: ERRORS[code].status, body: JSON.stringify(toProblem(new CarillonError(code, detail), randomUUID())) };
 }
 
+/** For an answer that goes out while the request still comes in: when Node closes the connection after it, this is how. */
+export function lingerAfterAnswer({ socket }: IncomingMessage): void {
+  socket.destroySoon = () => {
+    closeGently(socket);
+  };
+}
+
 function closeGently(socket: Socket): void {
   socket.end();
   socket.resume();

@@ -1,5 +1,6 @@
 /** Knows all routes: who may call them, which methods a path has, and what the OpenAPI page lists. */
 import type { FastifyReply, FastifyRequest, FastifySchema, onRequestHookHandler, RouteOptions } from 'fastify';
+import { z } from 'zod';
 import { CarillonError } from '../domain/error.ts';
 import type { Auth, Caller, Credentials, RouteAuth, UserCaller } from './auth.ts';
 import type { Admit } from './limits.ts';
@@ -22,6 +23,8 @@ declare module 'fastify' {
   }
 }
 
+/** Of routes that say nothing of a body: what they would ignore is refused, as an unknown field is anywhere. */
+const NO_BODY = z.strictObject({}).optional();
 const BATCH_BODY_LIMIT = 5 * 1024 * 1024;
 
 /** From here on every route is noted, guarded, and limited to its size of body. Throws for one that does not say who may call it. */
@@ -34,6 +37,7 @@ export function collectRoutes(app: App, auth: Auth, admit?: Admit): RouteInfo[] 
     for (const method of [route.method].flat()) {
       routes.push({ method, url, auth: config.auth, batch: config.batch ?? false, schema: route.schema ?? {} });
     }
+    if (takesBody(route) && config.auth.kind !== 'none') route.schema = { body: NO_BODY, ...route.schema };
     if (config.batch) route.bodyLimit = BATCH_BODY_LIMIT;
     guard(route, guardOf(auth, admit, config.auth));
   });
@@ -41,6 +45,10 @@ export function collectRoutes(app: App, auth: Auth, admit?: Admit): RouteInfo[] 
 }
 
 type Check = (request: FastifyRequest, reply: FastifyReply) => void | Promise<void>;
+
+function takesBody({ method }: RouteOptions): boolean {
+  return ['POST', 'PUT', 'PATCH'].some((one) => [method].flat().includes(one));
+}
 
 function guard(route: RouteOptions, check: Check): void {
   const { url } = route;

@@ -9,6 +9,7 @@ type JsonSchema = z.core.JSONSchema.BaseSchema;
 
 /** More would only make a hostile body's answer long. */
 const MAX_ERRORS = 100;
+const MAX_POINTER = 1_024;
 
 /** Paths that can't name anything are not found; all else is `invalid`. */
 export function validator(schema: z.ZodType, part: string | undefined): (data: unknown) => { value: unknown } | { error: Error } {
@@ -22,24 +23,38 @@ export function validator(schema: z.ZodType, part: string | undefined): (data: u
 }
 
 export function invalid(error: z.core.$ZodError): CarillonError {
-  const errors = fieldErrors(error.issues);
-  const more = errors.length - MAX_ERRORS;
-  const detail = more > 0 ? `${errors.length} places are not valid; the first ${MAX_ERRORS} are listed.` : 'Some fields are not valid.';
-  return new CarillonError('invalid', detail, { errors: errors.slice(0, MAX_ERRORS) });
+  const places: Places = { errors: [], count: 0 };
+  note(places, error.issues, []);
+  const { errors, count } = places;
+  const detail = count > MAX_ERRORS ? `${count} places are not valid; the first ${MAX_ERRORS} are listed.` : 'Some fields are not valid.';
+  return new CarillonError('invalid', detail, { errors });
+}
+
+/** All are counted, the first ones are kept: a hostile body may have a hundred thousand. */
+interface Places {
+  readonly errors: FieldError[];
+  count: number;
 }
 
 /** Zod's issues as pointers. `refine(…, { params: { code } })` names a code of its own. */
-function fieldErrors(issues: readonly Issue[], above: readonly PropertyKey[] = []): FieldError[] {
-  return issues.flatMap((issue): FieldError[] => {
+function note(places: Places, issues: readonly Issue[], above: readonly PropertyKey[]): void {
+  const add = (path: readonly PropertyKey[], code: string, detail: string) => {
+    places.count += 1;
+    if (places.errors.length < MAX_ERRORS) places.errors.push({ pointer: cut(pointerOf(path)), code, detail });
+  };
+  for (const issue of issues) {
     const path = [...above, ...issue.path];
-    if (issue.code === 'unrecognized_keys')
-      return issue.keys.map((key) => ({ pointer: pointerOf([...path, key]), code: 'unknown_field', detail: 'There is no such field.' }));
-    if (issue.code === 'invalid_union') {
-      const branch = nearestBranch(issue.errors);
-      if (branch) return fieldErrors(branch, path);
-    }
-    return [{ pointer: pointerOf(path), code: codeOf(issue), detail: issue.message }];
-  });
+    const branch = issue.code === 'invalid_union' ? nearestBranch(issue.errors) : undefined;
+    if (branch) note(places, branch, path);
+    else if (issue.code === 'unrecognized_keys')
+      for (const key of issue.keys) add([...path, key], 'unknown_field', 'There is no such field.');
+    else add(path, codeOf(issue), issue.message);
+  }
+}
+
+/** Below a key of a megabyte each of a hundred pointers would be a megabyte. */
+function cut(pointer: string): string {
+  return pointer.length <= MAX_POINTER ? pointer : `${pointer.slice(0, MAX_POINTER).toWellFormed()}…`;
 }
 
 /** The branch that the caller meant: the one that did not fail at once. None when all did, or when several are as near. */
