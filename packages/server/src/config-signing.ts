@@ -1,12 +1,16 @@
 /** How webhooks are signed. */
 import { SCHEMES } from './lib/webhook-signature.ts';
 import { checkHeaders } from './lib/egress-url.ts';
-import { choice, list, optional, setting, text } from './lib/setting.ts';
+import { choice, duration, list, optional, setting, text } from './lib/setting.ts';
 
 export const SIGNING_SETTINGS = [
   setting('webhook.signatures', list(choice(...SCHEMES), { min: 1, max: SCHEMES.length }), [
     ['v1'],
     'Signatures in `webhook-signature`: v1 is an HMAC under the shared secret, v1a an Ed25519 signature for receivers that hold a public key only. v1a costs the sender many times as much.',
+  ]),
+  setting('webhook.rotation_overlap', duration('0s', '30d'), [
+    86_400_000,
+    'How long the secret before still signs after one was rotated, unless the request says otherwise.',
   ]),
   optional(
     'webhook.secret_header',

@@ -23,6 +23,7 @@ import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
 import { unsubscribeRoutes } from './api/routes/unsubscribe.ts';
 import { userRoutes } from './api/routes/users.ts';
+import { webhookSecretRoutes } from './api/routes/webhook-secrets.ts';
 import { makeUserTokens } from './api/user-token.ts';
 import { renderEmail } from './channels/email/render.ts';
 import type { Registry } from './channels/registry.ts';
@@ -36,6 +37,7 @@ import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import type { UnsubscribeTokens } from './lib/unsubscribe.ts';
 import type { Core } from './main-core.ts';
+import type { Signing } from './main-signing.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
@@ -59,6 +61,7 @@ export interface ApiDeps {
   readonly unsubscribeTokens: UnsubscribeTokens;
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
+  readonly signing: Signing;
   readonly channels: Registry;
   readonly newSecrets: (tenantId: string) => SealedSecret[];
   readonly defaults: Defaults;
@@ -135,11 +138,18 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   notificationAliasRoutes(app, { ...shared, ...door });
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   preferenceRoutes(app, preferenceDeps(deps));
-  userRoutes(app, { ...shared, ...checks, tenantSecret: deps.webhookKey, look: deps.feed.look, wake: stages.wake });
+  userRoutes(app, { ...shared, ...checks, look: deps.feed.look, wake: stages.wake });
   const { facts } = deps.channels;
   const listed = (address: ListedAddress) => listedAddress(facts, address);
   suppressionRoutes(app, { ...shared, ...checks, channels: facts, listed });
   unsubscribeRoutes(app, { ...shared, listed, readToken: deps.unsubscribeTokens.read, productName: config.product_name });
+  webhookSecretRoutes(app, {
+    ...shared,
+    tenantSecret: deps.webhookKey,
+    rotated: deps.signing.rotated,
+    overlapMs: config['webhook.rotation_overlap'],
+    now: clock.now,
+  });
 }
 
 function preferenceDeps({ database, channels, defaults, quietUntil, egress, clock, stages }: ApiDeps): PreferenceDeps {

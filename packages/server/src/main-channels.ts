@@ -10,19 +10,17 @@ import { setUp } from './channels/set-up.ts';
 import { webhookChannel } from './channels/webhook/channel.ts';
 import { webhookHttp } from './channels/webhook/http.ts';
 import { ConfigError, type Config } from './config.ts';
-import type { Channel, Owner, Provider } from './domain/channel.ts';
-import { deriveWebhookSecret } from './lib/crypto.ts';
+import type { Channel, Provider } from './domain/channel.ts';
 import type { ChannelSetting } from './lib/channel-setting.ts';
-import { makeLru } from './lib/lru.ts';
 import { nearest } from './lib/nearest.ts';
 import { egressLimits, type Core } from './main-core.ts';
+import type { Signing } from './main-signing.ts';
 
-const SECRETS_KEPT = 10_000;
 /** So that a request's own time limit, which knows more of it, comes first. */
 const MODULE_GRACE_MS = 250;
 
 /** Throws ConfigError with every channel that can't be set up, and why. */
-export async function makeChannels(core: Core): Promise<Registry> {
+export async function makeChannels(core: Core, signing: Signing): Promise<Registry> {
   const { config, egress, clock, log } = core;
   const modules = modulesOf(core);
   const tools = { request: egress.request, now: clock.now, productName: config.product_name, log };
@@ -33,7 +31,7 @@ export async function makeChannels(core: Core): Promise<Registry> {
     .filter(([name]) => !BUILT_IN.some((kind) => kind.name === name))
     .map(([name, setting]) => [name, () => otherChannel(name, setting, { names, modules })] as const);
   const made = await allOf([...builtIn, ...others]);
-  return makeRegistry([emailOf(core), webhookOf(core), ...made]);
+  return makeRegistry([emailOf(core), webhookOf(core, signing), ...made]);
 }
 
 /** What they are is in the settings of their names. */
@@ -72,7 +70,7 @@ function modulesOf({ config, clock, log }: Core): ModuleDeps {
   return { log, monotonicMs: clock.monotonicMs, timeoutMs, productName: config.product_name, egress: egressLimits(config) };
 }
 
-function webhookOf({ config, egress, clock, webhookKey }: Core): Channel {
+function webhookOf({ config, egress, clock }: Core, signing: Signing): Channel {
   const http = () =>
     webhookHttp({
       egress,
@@ -82,7 +80,7 @@ function webhookOf({ config, egress, clock, webhookKey }: Core): Channel {
       plain: plainOf(config),
     });
   const providers = config['webhook.enabled'] ? [http()] : [];
-  return webhookChannel({ providers, delaysMs: config['webhook.retry'], secretsOf: makeSecrets(webhookKey) });
+  return webhookChannel({ providers, delaysMs: config['webhook.retry'], secretsOf: signing.secretsOf });
 }
 
 function plainOf({ 'webhook.secret_header': header, 'webhook.secret': secret }: Config) {
@@ -126,17 +124,4 @@ function mailProvider(config: Config): Provider<EmailAddress, RenderedEmail> | u
     connectTimeoutMs: config['delivery.connect_timeout'],
     totalTimeoutMs: config['delivery.total_timeout'],
   });
-}
-
-/** Derived once per user: HKDF on every attempt would be work for nothing. */
-function makeSecrets(webhookKey: Core['webhookKey']): (owner: Owner) => Promise<readonly Uint8Array[]> {
-  const known = makeLru<readonly Uint8Array[]>(SECRETS_KEPT);
-  return async ({ tenantId, userId }) => {
-    const name = `${tenantId}\0${userId}`;
-    const cached = known.get(name);
-    if (cached) return cached;
-    const secrets = [deriveWebhookSecret(await webhookKey(tenantId), userId)];
-    known.set(name, secrets);
-    return secrets;
-  };
 }

@@ -5,7 +5,7 @@ import type { Config } from './config.ts';
 import type { Observed } from './delivery/attempt.ts';
 import { prepare } from './delivery/prepare.ts';
 import { makeWorker, type Claimed, type ClaimQuery, type Worker } from './delivery/worker.ts';
-import { channelOfLane, type DeliveryJob } from './domain/delivery.ts';
+import { channelOfLane, type Completion, type DeliveryJob } from './domain/delivery.ts';
 import type { QuietHours } from './domain/quiet-hours.ts';
 import type { Clock } from './lib/clock.ts';
 import { suppressRefused, withSuppressions } from './main-suppressions.ts';
@@ -45,7 +45,8 @@ const NO_POLICY = { delaysMs: [] };
 /** Leased deliveries in memory, for each slot: enough to stay busy between two claims. */
 const HELD_PER_SLOT = 32;
 
-export function makeDelivery(deps: DeliveryDeps): Worker {
+/** `ended`: in these queues the next may have its turn. */
+export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number[]) => void): Worker {
   const { config, database, clock, channels, metrics, log } = deps;
   const leaseMs = config['delivery.lease'];
   const detailed = config['log.level'] === 'debug'; // the line is not even made when nobody reads it
@@ -55,7 +56,7 @@ export function makeDelivery(deps: DeliveryDeps): Worker {
       claim: (query) => claim(deps, query),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
       prepare: (job) => prepare({ channelFor: channels.channelFor, context }, job),
-      complete: (rows) => completeDeliveries(database.engine, rows),
+      complete: (rows) => complete(database, rows, ended),
       renew: (jobs) => renew(database, jobs, { leaseMs, facts: channels.facts }),
       release: (jobs) => releaseDeliveries(database.engine, jobs),
       suppress: (job) => suppressRefused(database, channels.facts, job),
@@ -86,6 +87,13 @@ export function makeDelivery(deps: DeliveryDeps): Worker {
       totalTimeoutMs: config['delivery.total_timeout'],
     },
   );
+}
+
+async function complete(database: Database, rows: readonly Completion[], ended: (queues: readonly number[]) => void): Promise<string[]> {
+  const done = await completeDeliveries(database.engine, rows);
+  const queues = rows.flatMap(({ queue, state }) => (queue === undefined || state === 'pending' || state === 'held' ? [] : [queue]));
+  if (queues.length > 0) ended(queues);
+  return done;
 }
 
 function laneLimits(config: Config, { maxInFlightOf }: Registry): (lane: string) => number {

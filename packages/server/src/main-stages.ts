@@ -8,6 +8,7 @@ import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
 import { makeAlarm, type Alarm } from './lib/alarm.ts';
 import { makeLru } from './lib/lru.ts';
 import { makeDelivery, type DeliveryDeps } from './main-delivery.ts';
+import { makeTurns, type Turns } from './main-ordering.ts';
 import { areSuppressed } from './main-suppressions.ts';
 import type { Hints } from './realtime/hints.ts';
 import { runRouter } from './router/queue.ts';
@@ -17,6 +18,7 @@ import { insertDeliveries } from './store/deliveries.ts';
 import { claimEvent, claimEvents, dueEventIds, insertEvents, nextEventDueMs, postponeEvent, recordProgress } from './store/events.ts';
 import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from './store/idempotency.ts';
 import { insertNotifications } from './store/notifications.ts';
+import { enqueue, numberEvents } from './store/ordering.ts';
 import { audienceChunk, insertMentioned, recipientsFor } from './store/recipients.ts';
 
 export interface StageDeps extends DeliveryDeps {
@@ -31,6 +33,8 @@ export interface Stages {
   /** Each runs until `stop`; attempts in flight then have until `kill`. Never rejects. */
   readonly runRouter: (stop: AbortSignal) => Promise<void>;
   readonly runWorker: (stop: AbortSignal, kill: AbortSignal) => Promise<void>;
+  /** Of deliveries with an ordering key. */
+  readonly sweepTurns: () => Promise<void>;
 }
 
 /** What accepting and routing share. */
@@ -54,7 +58,8 @@ const NO_PLACES = { reserve: () => false, giveBack: () => undefined };
 
 export function makeStages(deps: StageDeps): Stages {
   const { config, clock } = deps;
-  const worker = makeDelivery(deps);
+  const worker = makeDelivery(deps, (queues) => void turns.take(queues));
+  const turns = makeTurns(deps, worker.wake);
   const alarm = makeAlarm(clock.monotonicMs);
   const recipients: Path['recipients'] = (tx, keys) => recipientsFor(tx, keys, { create: config['users.create'] === 'on_mention' });
   const path: Path = {
@@ -64,7 +69,7 @@ export function makeStages(deps: StageDeps): Stages {
     recipients,
     route: makeRoute(deps, recipients),
     handOver: (routed) => {
-      handOver(deps, worker, routed);
+      handOver(deps, { worker, turns }, routed);
     },
   };
   return {
@@ -75,6 +80,7 @@ export function makeStages(deps: StageDeps): Stages {
     },
     runRouter: (stop) => routerOn(deps, path, stop),
     runWorker: worker.run,
+    sweepTurns: turns.sweep,
   };
 }
 
@@ -86,6 +92,7 @@ function makeRoute({ config, clock, channels, defaults, quietUntil }: StageDeps,
     insertNotifications,
     insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
       insertDeliveries(tx, rows, { token, leaseMs }),
+    enqueue,
     leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
     channels: channels.facts,
     areSuppressed: (tx: Tx, addresses: readonly ListedAddress[]) => areSuppressed(channels.facts, tx, addresses),
@@ -99,8 +106,8 @@ function makeRoute({ config, clock, channels, defaults, quietUntil }: StageDeps,
 
 function handOver(
   { publish, hints, metrics }: StageDeps,
-  worker: Worker,
-  { jobs, leaseEndsAtMs, changes, waiting, decisions }: Routed,
+  { worker, turns }: { worker: Worker; turns: Turns },
+  { jobs, leaseEndsAtMs, changes, queues, waiting, decisions }: Routed,
 ): void {
   worker.take(jobs, leaseEndsAtMs);
   publish(changes);
@@ -108,6 +115,7 @@ function handOver(
     worker.wake();
     hints.work();
   }
+  if (queues.length > 0) void turns.take(queues);
   for (const { channel, reason, count } of decisions) metrics.decided(channel, reason, count);
 }
 
@@ -120,7 +128,10 @@ function acceptorOn({ config, database, clock, hints, metrics, log }: StageDeps,
     isKnownKey,
     recallKey: async (tenantId, key) => (await recallKeys(database.engine, [{ ...key, tenantId }]))[0],
     storeAnswer,
-    insertEvents,
+    insertEvents: async (tx, rows) => {
+      const ordered = rows.flatMap(({ event }) => (event.request.ordering_key === undefined ? [] : [event]));
+      await Promise.all([insertEvents(tx, rows), numberEvents(tx, ordered)]);
+    },
     mentionUsers: mentionerOf(config),
     routeNow: config.roles.includes('router') ? path.route : null,
     places: path.places,

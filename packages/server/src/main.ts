@@ -5,6 +5,7 @@ import type { InboxChange } from './domain/notification.ts';
 import { systemClock } from './lib/clock.ts';
 import { serveApi } from './main-api.ts';
 import { makeChannels } from './main-channels.ts';
+import { makeSigning } from './main-signing.ts';
 import { makeCore, type Core } from './main-core.ts';
 import { makeStages, type Stages } from './main-stages.ts';
 import { makeFeed, type Feed } from './realtime/feed.ts';
@@ -62,7 +63,9 @@ export async function start(config: Config, log: Log): Promise<Running> {
 
 async function startOn(core: Core): Promise<Running> {
   const { config, bootstrapKey } = core;
-  const channels = await makeChannels(core); // throws on settings: nothing has begun yet
+  const signing = makeSigning(core);
+  const channels = await makeChannels(core, signing); // throws on settings: nothing has begun yet
+  await signing.refresh();
   const neighbours = await meetNeighbours(core);
   const feed = feedOf(core);
   const publish = (changes: readonly InboxChange[]) => {
@@ -71,10 +74,13 @@ async function startOn(core: Core): Promise<Running> {
   };
   const stages = makeStages({ ...core, channels, publish, hints: neighbours.hints });
   neighbours.listen(stages, feed);
-  const scheduler = makeScheduler(choresOf(core, neighbours.chores), core.log);
+  const scheduler = makeScheduler(
+    choresOf(core, [...neighbours.chores, { name: 'webhook-secrets', everyMs: POLL_MS, run: signing.refresh }], stages),
+    core.log,
+  );
   const loops = startLoops(core, { stages, feed, scheduler });
   const api = config.roles.includes('api')
-    ? await serveApi({ ...core, channels, stages, feed, publish, processIsReady: loops.ready })
+    ? await serveApi({ ...core, signing, channels, stages, feed, publish, processIsReady: loops.ready })
     : undefined;
   return {
     url: api?.url,
@@ -160,7 +166,7 @@ function feedOf({ database, clock, config, log }: Core): Feed {
 }
 
 /** Every process follows the clock and its neighbours; upkeep belongs to the role `scheduler`. */
-function choresOf({ opened, database, metrics, config }: Core, more: readonly Chore[]): Chore[] {
+function choresOf({ opened, database, metrics, config }: Core, more: readonly Chore[], { sweepTurns }: Stages): Chore[] {
   const sweep = async () => {
     while ((await sweepKeys(database.engine, SWEEP_ROWS)) === SWEEP_ROWS);
   };
@@ -174,6 +180,7 @@ function choresOf({ opened, database, metrics, config }: Core, more: readonly Ch
     { name: 'partitions', everyMs: 60 * MINUTE_MS, run: opened.maintain },
     { name: 'idempotency-keys', everyMs: MINUTE_MS, run: sweep },
     { name: 'queue-age', everyMs: 10 * SECOND_MS, run: age },
+    { name: 'ordering', everyMs: SECOND_MS, run: sweepTurns },
   ];
 }
 

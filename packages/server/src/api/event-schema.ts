@@ -121,6 +121,7 @@ export interface EventWire {
   readonly critical?: boolean | undefined;
   readonly max_retries?: number | undefined;
   readonly correlation_id?: string | undefined;
+  readonly ordering_key?: string | undefined;
   readonly scheduled_for?: Date | undefined;
   readonly expires_at?: Date | undefined;
   readonly idempotency_key?: string | undefined;
@@ -140,6 +141,9 @@ export function eventSchemas(checks: AddressChecks & ChannelChecks) {
     critical: z.boolean().optional(),
     max_retries: z.int().min(0).max(MAX_RETRIES).optional(),
     correlation_id: callerId.optional(),
+    ordering_key: callerId
+      .optional()
+      .describe('At each address, what has the same key goes out one at a time, in the order of acceptance.'),
     scheduled_for: timestamp.optional(),
     expires_at: timestamp.optional(),
     idempotency_key: itemKey.optional(),
@@ -196,7 +200,7 @@ function traceparentOf({ traceparent: own }: EventWire, given: string | null): s
 
 /** Only what the caller said: undefined fields take no room in the row. */
 function toRequest(
-  { channels, data, subject: title, body: text, action_url, metadata, critical, max_retries }: EventWire,
+  { channels, data, subject: title, body: text, action_url, metadata, critical, max_retries, ordering_key }: EventWire,
   to: EventRequest['to'],
 ) {
   return {
@@ -209,6 +213,7 @@ function toRequest(
     metadata,
     critical,
     max_retries,
+    ordering_key,
   };
 }
 

@@ -125,9 +125,9 @@ function hung(result: SendResult): boolean {
 
 type Entry = Omit<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'>;
 
-function entry({ id, tenantId, token, attempt: count }: DeliveryJob, at: Date): Entry {
+function entry({ id, tenantId, token, attempt: count, queue }: DeliveryJob, at: Date): Entry {
   const nothing = { dueAt: null, durationMs: null, provider: null, outcome: null, status: null, detail: null, response: null };
-  return { id, tenantId, token, attempt: count, at, ...nothing };
+  return { id, tenantId, token, attempt: count, queue, at, ...nothing };
 }
 
 const MAX_RESPONSE = 4_096;
@@ -139,6 +139,7 @@ function recordOf(job: DeliveryJob, { at, provider, result, outcome, durationMs 
     tenantId: job.tenantId,
     token: job.token,
     attempt: job.attempt,
+    queue: job.queue,
     kind: 'attempt',
     state: outcome.state,
     reason: outcome.reason,

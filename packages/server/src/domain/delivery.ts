@@ -132,6 +132,8 @@ export interface DeliveryJob {
   };
   /** What the gate looks at; null for a job whose decision was made in the transaction that leased it. */
   readonly recipient: Recipient | null;
+  /** Where others wait until this one has ended; only with an ordering key. */
+  readonly queue?: number | undefined;
   /** Asked for since it was decided or last leased: a lease that ended in between is no leave to send again. */
   readonly cancelled: boolean;
 }
@@ -142,6 +144,7 @@ export interface Completion {
   readonly tenantId: string;
   readonly token: string;
   readonly attempt: number;
+  readonly queue?: number | undefined;
   readonly kind: EntryKind;
   readonly state: 'delivered' | 'pending' | 'held' | 'failed' | 'expired' | 'skipped' | 'cancelled';
   readonly reason: ReasonCode;

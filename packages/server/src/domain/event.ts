@@ -42,6 +42,8 @@ export interface EventRequest {
   readonly critical?: boolean | undefined;
   /** Of the event's type, as the catalog had it when the event was accepted: preferences can address it as a group. */
   readonly category?: string | undefined;
+  /** Deliveries of one lane and key go out one at a time, in the order of acceptance. */
+  readonly ordering_key?: string | undefined;
   /** Attempts after the first, instead of the channel's policy. */
   readonly max_retries?: number | undefined;
 }
@@ -63,6 +65,8 @@ export interface CarillonEvent {
   readonly request: EventRequest;
   /** A large audience: the last user id that has been routed. */
   readonly cursor: string | null;
+  /** Of an event with an ordering key, once it is stored: a hash of tenant and key, and its place. */
+  readonly ordering?: { readonly hash: number; readonly number: number } | undefined;
 }
 
 /** An idempotency key of a whole request (header) or of one item. `hash` is the SHA-256 of the raw body. */

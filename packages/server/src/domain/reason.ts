@@ -40,6 +40,11 @@ const DECISION = {
   queued: { number: 2, sentence: 'It is due and waits for a free worker.', hint: 'Nothing to do.' },
   sending: { number: 3, sentence: 'It is being sent right now.', hint: 'Nothing to do.' },
   retrying: { number: 4, sentence: 'The last attempt failed; another one follows.', hint: 'The timeline has the answer of each attempt.' },
+  in_order: {
+    number: 50,
+    sentence: 'It waits for an earlier delivery with the same ordering_key.',
+    hint: 'Look at the earlier one: GET /v1/deliveries lists what is pending at that address.',
+  },
   opted_out: {
     number: 10,
     sentence: 'The user has switched this channel off.',

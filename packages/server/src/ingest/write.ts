@@ -88,7 +88,12 @@ export function write<R>(deps: WriteDeps<R>, batch: readonly Asked[], { places, 
   });
 }
 
-/** No schedule, and recipients that are all named and few. */
-function isRoutableNow({ scheduledFor, request: { to } }: CarillonEvent): boolean {
-  return scheduledFor === null && to.length <= MAX_RECIPIENTS_NOW && to.every((rule) => typeof rule === 'string' || 'user_id' in rule);
+/** No schedule, no order to keep, and recipients that are all named and few. */
+function isRoutableNow({ scheduledFor, request: { to, ordering_key: key } }: CarillonEvent): boolean {
+  return (
+    scheduledFor === null &&
+    key === undefined &&
+    to.length <= MAX_RECIPIENTS_NOW &&
+    to.every((rule) => typeof rule === 'string' || 'user_id' in rule)
+  );
 }

@@ -73,10 +73,11 @@ function readHead(sealed: Uint8Array): { keyId: string; headLength: number } {
 
 /**
  * HKDF-SHA256 (RFC 5869), 32 bytes: the signing secret of one user's webhook. Users of one tenant
- * get different ones, because with a shared secret recipients could forge for each other.
+ * get different ones, because with a shared secret recipients could forge for each other. `number` counts rotations.
  */
-export function deriveWebhookSecret(tenantKey: Uint8Array, userId: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', tenantKey, '', `carillon/webhook-secret/v1/${userId}`, 32));
+export function deriveWebhookSecret(tenantKey: Uint8Array, userId: string, number = 0): Buffer {
+  const whose = number === 0 ? userId : `${userId}\0${number}`; // no id contains NUL
+  return Buffer.from(hkdfSync('sha256', tenantKey, '', `carillon/webhook-secret/v1/${whose}`, 32));
 }
 
 /** HMAC-SHA256 under the pepper, which is not in the database: a stolen table does not give keys away. */

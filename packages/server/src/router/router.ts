@@ -22,6 +22,8 @@ export interface RouterDeps extends SuppressionDeps {
   readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
   readonly insertNotifications: (tx: Tx, rows: readonly NewNotification[]) => Promise<InboxChange[]>;
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
+  /** What was inserted for these events waits for its turn. Resolves with the queues. */
+  readonly enqueue: (tx: Tx, ordered: readonly CarillonEvent[]) => Promise<readonly number[]>;
   /** On the monotonic clock, of a lease that begins now. */
   readonly leaseEndsAtMs: () => number;
   /** What the tenants say of everybody's preferences. */
@@ -45,6 +47,8 @@ export interface Routed {
   readonly jobs: readonly DeliveryJob[];
   readonly leaseEndsAtMs: number;
   readonly changes: readonly InboxChange[];
+  /** Where deliveries wait for their turn. */
+  readonly queues: readonly number[];
   /** Deliveries that wait in the queue. */
   readonly waiting: number;
   /** How often each channel and reason was decided. */
@@ -108,11 +112,13 @@ export async function route(
   const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);
   onLast?.();
   const [changes] = await writing;
+  const ordered = events.filter(({ ordering }) => ordering !== undefined);
   return {
     progress,
     jobs: plan.jobs,
     leaseEndsAtMs,
     changes,
+    queues: ordered.length > 0 ? await deps.enqueue(tx, ordered) : [],
     waiting: plan.deliveries.filter(({ state }) => state === 'pending' || state === 'held').length,
     decisions: tally(plan.deliveries),
   };
@@ -216,7 +222,7 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
     return { ...base, lane, state: 'held', reason: decision.reason, dueAt: earlier(decision.until, event.expiresAt) };
   if (address === null || lane === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
 
-  if (!plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
+  if (event.ordering || !plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
   plan.jobs.push(jobFor(event, notification, { ...base, channel, address, lane, notificationId: notification.id, token: plan.token }));
   return { ...base, lane, state: 'sending', reason: 'sending' };
 }

@@ -116,6 +116,7 @@ export interface LeasedRow {
   readonly attempt_count: number;
   readonly max_attempts: number | null;
   readonly cancel_requested: boolean;
+  readonly queue: number | null;
 }
 
 /** Locked rows → sending. A lease that had ended leaves its entry in the timeline: that attempt may have gone out. So does a hold that ends. */
@@ -135,7 +136,7 @@ export async function leaseRows(
                     attempt_count = d.attempt_count + 1, sent_at = coalesce(d.sent_at, carillon.now()),
                     entry_count = d.entry_count + case when d.id = any($6) or d.id = any($7) then 1 else 0 end
               where d.id = any($1) and d.id between $2 and $3
-          returning d.id, d.tenant_id, event_id, notification_id, user_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count
+          returning d.id, d.tenant_id, event_id, notification_id, user_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue
            ), entered as (
              insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason)
              select id, entry_count, tenant_id, case when id = any($7) then ${ENTRY_KINDS.released} else ${ENTRY_KINDS.lease_lost} end, carillon.now(), case when id = any($7) then ${REASONS.sending.number} else ${REASONS.internal.number} end

@@ -51,9 +51,12 @@ interface ClaimedRow {
   traceparent: string | null;
   request: EventRequest;
   cursor: string | null;
+  ordering: number | null;
+  ordering_number: number | null;
 }
 
-const COLUMNS = 'id, tenant_id, type, severity, tags, accepted_at, scheduled_for, expires_at, correlation_id, traceparent, request, cursor';
+const COLUMNS =
+  'id, tenant_id, type, severity, tags, accepted_at, scheduled_for, expires_at, correlation_id, traceparent, request, cursor, ordering, ordering_number';
 
 /** Locks due events, oldest first, until the end of the transaction. Routers never wait for one another. */
 export async function claimEvents(tx: Tx, limit: number): Promise<CarillonEvent[]> {
@@ -90,6 +93,7 @@ function toEvent(row: ClaimedRow): CarillonEvent {
     traceparent: row.traceparent,
     request: row.request,
     cursor: row.cursor,
+    ordering: row.ordering === null || row.ordering_number === null ? undefined : { hash: row.ordering, number: row.ordering_number },
   };
 }
 

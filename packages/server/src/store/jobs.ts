@@ -78,6 +78,7 @@ function toJob(
       metadata: content.metadata,
     },
     recipient,
+    queue: row.queue ?? undefined,
     cancelled: row.cancel_requested || event.status === EVENT_STATES.cancelled,
   };
 }

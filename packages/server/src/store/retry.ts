@@ -7,7 +7,7 @@ import type { TenantRow } from './cancel.ts';
 import { within } from './database.ts';
 
 /**
- * failed → pending, due at once. The attempts made so far stay counted, and a full policy more may follow.
+ * failed → pending, due at once, or with an ordering key when its turn comes. The attempts made so far stay counted, and a full policy more may follow.
  * False when it is not there, has not failed, was erased, or would expire unsent.
  */
 export async function retryDelivery(
@@ -18,7 +18,7 @@ export async function retryDelivery(
   const { rowCount } = await within(tx).query({
     name: 'retry-delivery',
     text: `update carillon.deliveries
-              set status = ${S.pending}, reason = ${REASONS.queued.number}, due_at = carillon.now(), finished_at = null, cancel_requested = false,
+              set status = ${S.pending}, reason = ${REASONS.queued.number}, due_at = case when queue is null then carillon.now() end, finished_at = null, cancel_requested = false,
                   max_attempts = attempt_count + ($3::json ->> channel)::smallint
             where id = $1 and tenant_id = $2 and status = ${S.failed} and address is not null and (expires_at is null or expires_at > carillon.now())`,
     values: [id, tenantId, JSON.stringify(attemptsOf)],

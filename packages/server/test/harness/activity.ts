@@ -102,7 +102,6 @@ export async function activityServer(): Promise<ActivityServer> {
     preferenceRoutes(to, preferenceDeps(db));
     userRoutes(to, {
       ...shared,
-      tenantSecret: async (tenantId) => Buffer.from(`webhook key of ${tenantId}`),
       wake: () => undefined,
       look: (tenantId, userId) => void looked.push(`${tenantId} ${userId}`),
     });

@@ -20,6 +20,7 @@ beforeAll(async () => {
   server = await startServer();
   await addTenant();
   await server.api('PUT', `/v1/users/${USER}`, { email: 'ada@example.org', attributes: { secret: 'planted' } });
+  await server.api('POST', `/v1/users/${USER}/rotate-secret`);
   await server.api('POST', '/v1/suppressions', { channel: 'email', address: 'planted@example.org' });
   const told = await server.api(
     'POST',
@@ -45,6 +46,7 @@ async function addTenant(): Promise<void> {
   for (const tenant of [OURS, THEIRS])
     await server.db.query("insert into carillon.rate_limits values ($1, 'tenant', 60, now(), 1, 1) on conflict do nothing", [tenant]);
   await asThem('PUT', '/v1/users/bob', { email: 'bob@example.org' });
+  await asThem('POST', '/v1/users/bob/rotate-secret');
   await asThem('POST', '/v1/suppressions', { channel: 'email', address: 'theirs@example.org' });
   await asThem('PUT', '/v1/preferences/defaults', {});
   await asThem(

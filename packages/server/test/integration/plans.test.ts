@@ -38,6 +38,9 @@ const ALLOWED: Readonly<Record<string, { partitions: number; rows: number }>> = 
   'deliveries-oldest-due': { partitions: ALL, rows: ALL },
   'events-next-due': { partitions: ALL, rows: ALL },
   'deliveries-return-all': { partitions: ALL, rows: 21 * ALL }, // all that is being sent: once, at start
+  // The first that waits in each of two queues, in whichever partition.
+  'ordering-begin-turns': { partitions: ALL, rows: 50 + ALL },
+  'ordering-queues-after': { partitions: ALL, rows: 50 + ALL },
   'deliveries-renew': { partitions: 2, rows: 85 }, // locked in order first, so each row is read twice
   // One user's rows, wherever they are: 10 a day.
   'deliveries-recheck-held': { partitions: ALL, rows: 20 * ALL },
@@ -193,6 +196,25 @@ async function claimed(explainer: Explainer): Promise<{ rows: Record<string, num
   }
   return { rows, sorted };
 }
+
+test('what waits for its turn is not there for a claim; a turn is taken from the front of its queue', async () => {
+  const before = [await claimed(own), await claimed(generic)];
+  await rig.db.query(
+    `update carillon.deliveries d set status = 1, due_at = null, queue = 7 + w.n % 2, ordering = 7, ordering_number = w.n
+       from (select id, row_number() over () as n from carillon.deliveries where status = 4 limit 6000) w where d.id = w.id`,
+  );
+  expect([await claimed(own), await claimed(generic)]).toEqual(before);
+  const work = recorded.find(({ label }) => label === 'order: turns')!;
+  for (const explainer of [own, generic]) {
+    const scans = scansOf((await explainer.replay(work)).get('ordering-begin-turns')!);
+    expect(scans.filter(({ node }) => node === 'Seq Scan')).toEqual([]);
+    expect(scans.reduce((sum, scan) => sum + scan.rows, 0)).toBeLessThanOrEqual(2 * ALL + 10);
+    const sweep = recorded.find(({ label }) => label === 'order: sweep')!;
+    expect(scansOf((await explainer.replay(sweep)).get('ordering-queues-after')!).reduce((sum, scan) => sum + scan.rows, 0)).toBeLessThan(
+      4 * ALL,
+    );
+  }
+});
 
 test('a claim takes its rows from the index in order, and reads no more of them when 100 times as many wait', async () => {
   const before = [await claimed(own), await claimed(generic)];

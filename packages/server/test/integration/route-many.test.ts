@@ -50,6 +50,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         audience: audienceChunk,
         insertNotifications,
         insertDeliveries: (inner, rows, token) => insertDeliveries(inner, rows, { token, leaseMs: 20_000 }),
+        enqueue: () => Promise.resolve([]),
         leaseEndsAtMs: () => performance.now(),
         areSuppressed: async () => [],
         channels: knownChannels(),

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { deriveWebhookSecret } from '../../src/lib/crypto.ts';
 import { publicId } from '../../src/lib/id.ts';
 import { activityServer, OTHER_KEY, told, type ActivityServer } from '../harness/activity.ts';
 
@@ -171,19 +170,9 @@ describe('preferences', () => {
   });
 });
 
-test('each user has a signing secret of his own', async () => {
-  await server.call('PUT', '/v1/users/hooked', { body: {} });
-  await server.call('PUT', '/v1/users/hooked', { body: {}, key: OTHER_KEY });
-  const { json } = await server.call('GET', '/v1/users/hooked/webhook-secret');
-  expect(json.secret).toBe(`whsec_${deriveWebhookSecret(Buffer.from('webhook key of acme'), 'hooked').toString('base64')}`);
-  expect(json.public_key).toMatch(/^whpk_[A-Za-z0-9+/]{43}=$/);
-  expect((await server.call('GET', '/v1/users/hooked/webhook-secret', { key: OTHER_KEY })).json.secret).not.toBe(json.secret);
-  expect((await server.call('GET', '/v1/users/nobody/webhook-secret')).status).toBe(404);
-});
-
 test('one tenant does not see the users of another', async () => {
   await server.call('PUT', '/v1/users/private', { body: full });
-  for (const path of ['', '/preferences', '/notifications', '/webhook-secret'])
+  for (const path of ['', '/preferences', '/notifications'])
     expect((await server.call('GET', `/v1/users/private${path}`, { key: OTHER_KEY })).status).toBe(404);
   expect((await server.call('DELETE', '/v1/users/private', { key: OTHER_KEY })).status).toBe(404);
   expect((await server.call('GET', '/v1/users/private')).status).toBe(200);

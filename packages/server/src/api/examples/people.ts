@@ -27,6 +27,7 @@ export const PEOPLE: Examples = {
   },
   'POST /v1/users/:id/token': { summary: "Mint a token for a user's inbox", ...ada },
   'GET /v1/users/:id/webhook-secret': { summary: "Read the secret that signs a user's webhooks", ...ada },
+  'POST /v1/users/:id/rotate-secret': { summary: "Rotate the secret of a user's webhooks", ...ada, body: { overlap_seconds: 3600 } },
 
   'POST /v1/suppressions': { summary: 'Suppress an address', body: { channel: 'email', address: 'carol@example.org' } },
   'GET /v1/suppressions': { summary: 'List suppressed addresses', query: { channel: 'email' } },

@@ -1,8 +1,6 @@
 /** Users: who can be told, and where. */
 import { z } from 'zod';
 import type { Tx } from '../../domain/event.ts';
-import { deriveWebhookSecret } from '../../lib/crypto.ts';
-import { publicKeyOf } from '../../lib/webhook-signature.ts';
 import type { Database } from '../../store/database.ts';
 import { eraseUser } from '../../store/erase.ts';
 import { recheckHeld } from '../../store/preferences.ts';
@@ -23,8 +21,6 @@ import { invalid } from '../validation.ts';
 export interface UserDeps extends AddressChecks {
   readonly database: Pick<Database, 'asTenant'>;
   readonly once: OnceDeps;
-  /** The tenant's key for webhooks, opened. */
-  readonly tenantSecret: (tenantId: string) => Promise<Uint8Array>;
   /** After an erasure: the user's open streams see that nothing is left. */
   readonly look: (tenantId: string, userId: string) => void;
   /** What was held may be due now. */
@@ -34,15 +30,10 @@ export interface UserDeps extends AddressChecks {
 const WRITE = { auth: { kind: 'key', scope: 'users:write' } } as const;
 const READ = { auth: { kind: 'key', scope: 'users:read' } } as const;
 const BatchAnswer = z.object({ results: z.array(z.object({ id: z.string().optional(), error: problem.optional() })) });
-const Secret = z.object({
-  secret: z.string(),
-  public_key: z.string().describe('For receivers that verify signatures v1a.'),
-});
 
 export function userRoutes(app: App, deps: UserDeps): void {
   writeRoutes(app, deps);
   readRoutes(app, deps);
-  secretRoute(app, deps);
 }
 
 function writeRoutes(app: App, deps: UserDeps): void {
@@ -123,20 +114,4 @@ function readRoutes(app: App, { database }: UserDeps): void {
       return notificationPage(tx, { tenantId, userId: id, event: null }, query);
     }),
   );
-}
-
-function secretRoute(app: App, { database, tenantSecret }: UserDeps): void {
-  app.get(
-    '/v1/users/:id/webhook-secret',
-    { config: WRITE, schema: { params: callerIdParams, response: { 200: Secret } } },
-    async ({ caller: { tenantId }, params: { id } }) => {
-      found(await database.asTenant(tenantId, (tx) => getUser(tx, { tenantId, id })));
-      return viewSecret(deriveWebhookSecret(await tenantSecret(tenantId), id));
-    },
-  );
-}
-
-/** As Standard Webhooks spells them. */
-function viewSecret(secret: Buffer): z.output<typeof Secret> {
-  return { secret: `whsec_${secret.toString('base64')}`, public_key: publicKeyOf(secret) };
 }
