@@ -128,7 +128,14 @@ const channel = z.union([z.string().regex(CHANNEL_NAME), z.literal(NO_CHANNEL)])
 const delivery = { channel: channel.optional(), reason: word<ReasonCode>(REASONS).optional() };
 const eventId = z.string().max(100).optional();
 
-export const EventsQuery = z.strictObject({ ...listQuery, ...createdQuery, ...content, status: word<EventState>(EVENT_STATES).optional() });
+export const EventsQuery = z.strictObject({
+  ...listQuery,
+  ...createdQuery,
+  ...content,
+  ...delivery,
+  status: word<EventState>(EVENT_STATES).optional(),
+  user: callerId.optional().describe('Events that became a notification of this user.'),
+});
 
 /** Of one user's list. */
 export const UserNotificationsQuery = z.strictObject({
@@ -144,6 +151,7 @@ export const NotificationsQuery = UserNotificationsQuery.extend({ event_id: even
 export const DeliveriesQuery = z.strictObject({
   ...listQuery,
   ...createdQuery,
+  ...content,
   ...delivery,
   status: word<DeliveryState>(DELIVERY_STATES).optional(),
   event_id: eventId,

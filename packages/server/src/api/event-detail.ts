@@ -11,9 +11,10 @@ const SHOWN = 100;
 export async function eventDetail(tx: Tx, tenantId: string, event: EventRecord) {
   const range = idsOfEvent(event);
   const paging = { tenantId, eventId: event.id, userId: null, cursor: null, forward: false, range };
-  const any = { channel: null, status: null, reason: null, destinations: false };
+  const content = { type: null, tag: null, tagPrefix: null };
+  const any = { ...content, channel: null, status: null, reason: null, destinations: false };
   const [rows, counts, skipped, destinations] = await Promise.all([
-    listNotifications(tx, { ...paging, limit: SHOWN + 1, deleted: true, type: null, tag: null, tagPrefix: null }),
+    listNotifications(tx, { ...paging, limit: SHOWN + 1, deleted: true, ...content }),
     countDeliveries(tx, { tenantId, id: event.id, range }),
     listDeliveries(tx, { ...paging, ...any, status: DELIVERY_STATES.skipped, limit: SHOWN }),
     listDeliveries(tx, { ...paging, ...any, destinations: true, limit: SHOWN }),

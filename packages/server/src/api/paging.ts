@@ -1,7 +1,8 @@
 /** Lists by id that are read in both directions. */
 import { z } from 'zod';
 import { CarillonError } from '../domain/error.ts';
-import { firstIdAt } from '../lib/id.ts';
+import { REASONS, type ReasonCode } from '../domain/reason.ts';
+import { firstIdAt, parseId, type IdPrefix } from '../lib/id.ts';
 import { pageQuery, readCursor, timestamp, toCursor } from './schema.ts';
 
 /** Of lists by id. `next_cursor` goes on in the direction that was asked for. */
@@ -53,6 +54,13 @@ export function uuidDirectionOf(cursors: Cursors): Direction {
   return direction;
 }
 
+/** The same for lists whose cursors are TypeIDs. */
+export function typeIdDirectionOf(prefix: IdPrefix, cursors: Cursors): Direction {
+  const { cursor, backward } = directionOf(cursors);
+  if (cursor === null) return { cursor, backward };
+  return { cursor: parseId(prefix, cursor) ?? readCursor('', 1, backward ? '/before' : '/after').join(), backward };
+}
+
 const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
@@ -75,6 +83,19 @@ export function contentOf({
   tag_prefix?: string | undefined;
 }) {
   return { type: type ?? null, tag: tag ?? null, tagPrefix: tagPrefix ?? null };
+}
+
+/** Filters by what was decided about a recipient, as the store takes them. */
+export function toldOf({
+  user,
+  channel,
+  reason,
+}: {
+  user?: string | undefined;
+  channel?: string | undefined;
+  reason?: ReasonCode | undefined;
+}) {
+  return { userId: user ?? null, channel: channel ?? null, reason: reason === undefined ? null : REASONS[reason].number };
 }
 
 /** `rows` as they were read, in the direction asked for, one more than `limit` when there is more. */

@@ -34,8 +34,9 @@ export interface InboxFilter extends InboxOwner {
   readonly tagPrefix: string | null;
   readonly limit: number;
   readonly offset: number;
-  /** UUID: only items older than it. */
-  readonly after: string | null;
+  /** UUID: only items older than it; when `forward`, younger ones, and the oldest of them first. */
+  readonly cursor: string | null;
+  readonly forward: boolean;
 }
 
 export interface InboxPage {
@@ -110,23 +111,25 @@ export function toItem(row: InboxRow): InboxItem {
   };
 }
 
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
-/** Newest first. */
+/** Newest first, unless `forward`. */
 export async function listInbox(tx: Tx, filter: InboxFilter): Promise<InboxPage> {
-  const { tenantId, userId, status, includeTags, excludeTags, tagPrefix, limit, offset, after } = filter;
+  const { tenantId, userId, status, includeTags, excludeTags, tagPrefix, limit, offset, cursor, forward } = filter;
   const filtered = status !== 'all' || includeTags.length > 0 || excludeTags.length > 0 || tagPrefix !== null;
+  const [compare, order, start] = forward ? ['>', 'asc', FIRST_ID] : ['<', 'desc', LAST_ID];
   const { rows } = await within(tx).query<StateRow & (InboxRow | { id: null }) & { matching: number | null }>({
-    name: 'inbox-list',
+    name: forward ? 'inbox-list-forward' : 'inbox-list',
     text: `select i.*, case when $10::boolean then (select count(*) from carillon.notifications n where ${MATCHES}) end as matching, item.*
              from ${STATE} as i
              left join lateral (
                   select ${ITEM_COLUMNS} from carillon.notifications n
-                   where ${MATCHES} and n.id < $9
-                   order by n.id desc limit $7::integer + 1 offset $8
+                   where ${MATCHES} and n.id ${compare} $9
+                   order by n.id ${order} limit $7::integer + 1 offset $8
                   ) as item on true
-            order by item.id desc`,
-    values: [tenantId, userId, status, includeTags, excludeTags, tagPrefix, limit, offset, after ?? LAST_ID, filtered],
+            order by item.id ${order}`,
+    values: [tenantId, userId, status, includeTags, excludeTags, tagPrefix, limit, offset, cursor ?? start, filtered],
   });
   const [state] = rows;
   if (!state) throw new Error('an aggregate gave no row');

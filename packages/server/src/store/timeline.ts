@@ -196,14 +196,45 @@ function pageValues(tenantId: string, { range, cursor, forward, limit }: Paging)
 
 const direction = (forward: boolean) => (forward ? 'forward' : 'backward');
 
-export type EventQuery = Paging & ContentFilter & { readonly tenantId: string; readonly status: number | null };
+export type EventQuery = Paging &
+  ContentFilter & {
+    readonly tenantId: string;
+    readonly status: number | null;
+    /** Who has a notification of it. */
+    readonly userId: string | null;
+    /** Of one of its deliveries, both of the same. */
+    readonly channel: string | null;
+    readonly reason: number | null;
+  };
 
+/** The first id of that time's millisecond, and of the one after it. */
+const firstAt = (time: string, plusMs: 0 | 1) =>
+  `(lpad(to_hex(round(extract(epoch from ${time}) * 1000)::bigint + ${plusMs}), 12, '0') || '${'0'.repeat(20)}')::uuid`;
+
+/** An event's deliveries carry its due time in their ids. */
+const DUE = 'coalesce(e.scheduled_for, e.accepted_at)';
+const HAS_DELIVERY = `($10::text is null and $11::smallint is null or exists (
+                select from carillon.deliveries d where d.event_id = e.id and d.tenant_id = $1 and d.id >= ${firstAt(DUE, 0)} and d.id < ${firstAt(DUE, 1)}
+                   and ($10::text is null or d.channel = $10) and ($11::smallint is null or d.reason = $11)))`;
+
+/** A user's events are found by his notifications. */
 export async function listEvents(tx: Tx, query: EventQuery): Promise<EventRecord[]> {
   const { where, order } = page('e', query.forward);
+  const ofUser = query.userId !== null;
   const { rows } = await within(tx).query<EventRecord>({
-    name: `timeline-events-${direction(query.forward)}`,
-    text: `select ${EVENT_COLUMNS} from carillon.events e where ${where} and ${content('e')} and ($9::smallint is null or e.status = $9) ${order}`,
-    values: [...pageValues(query.tenantId, query), query.type, query.tag, query.tagPrefix, query.status],
+    name: `timeline-events${ofUser ? '-user' : ''}-${direction(query.forward)}`,
+    text: `select ${EVENT_COLUMNS} from ${ofUser ? EVENTS_OF_USER : 'carillon.events e'}
+            where ${where} and ${content('e')} and ($9::smallint is null or e.status = $9) and ${HAS_DELIVERY} ${order}`,
+    values: [
+      ...pageValues(query.tenantId, query),
+      query.type,
+      query.tag,
+      query.tagPrefix,
+      query.status,
+      query.channel,
+      query.reason,
+      ...(ofUser ? [query.userId] : []),
+    ],
   });
   return rows;
 }
@@ -257,16 +288,17 @@ export async function deliveriesOf(
   return rows;
 }
 
-export type DeliveryQuery = Paging & {
-  readonly tenantId: string;
-  readonly eventId: string | null;
-  readonly userId: string | null;
-  readonly channel: string | null;
-  readonly status: number | null;
-  readonly reason: number | null;
-  /** Only those of no notification and no user: an account's destinations. */
-  readonly destinations: boolean;
-};
+export type DeliveryQuery = Paging &
+  ContentFilter & {
+    readonly tenantId: string;
+    readonly eventId: string | null;
+    readonly userId: string | null;
+    readonly channel: string | null;
+    readonly status: number | null;
+    readonly reason: number | null;
+    /** Only those of no notification and no user: an account's destinations. */
+    readonly destinations: boolean;
+  };
 
 /** The first or last id of another id's millisecond. */
 const edge = (id: string, digit: '0' | 'f') =>
@@ -276,6 +308,15 @@ const edge = (id: string, digit: '0' | 'f') =>
 const OF_USER = `(select n.event_id, ${edge('n.id', '0')} as low, ${edge('n.id', 'f')} as high from carillon.notifications n
                    where n.tenant_id = $1 and n.user_id = $7 and n.id >= ${edge('$2::uuid', '0')} and n.id <= ${edge('$3::uuid', 'f')} offset 0) as told
             cross join lateral (select * from carillon.deliveries d where d.event_id = told.event_id and d.id >= told.low and d.id <= told.high offset 0) as d`;
+
+const EVENTS_OF_USER = `(select distinct n.event_id from carillon.notifications n
+                   where n.tenant_id = $1 and n.user_id = $12 and n.id >= ${edge('$2::uuid', '0')} offset 0) as told
+            cross join lateral (select * from carillon.events e where e.id = told.event_id and e.tenant_id = $1 offset 0) as e`;
+
+/** `$12`–`$14` of the list of deliveries: they look at the event. */
+const HAS_CONTENT = `($12::text is null and $13::text is null and $14::text is null or exists (
+                select from carillon.events e where e.id = d.event_id and e.tenant_id = $1 and ($12::text is null or e.type = $12) and ($13::text is null or $13 = any(e.tags))
+                   and ($14::text is null or exists (select from unnest(e.tags) as t (tag) where starts_with(t.tag, $14)))))`;
 
 /** An event's deliveries are found by its index, a user's by his notifications. */
 export async function listDeliveries(tx: Tx, query: DeliveryQuery): Promise<DeliveryRecord[]> {
@@ -290,7 +331,7 @@ export async function listDeliveries(tx: Tx, query: DeliveryQuery): Promise<Deli
     name: `timeline-deliveries-${by}-${direction(query.forward)}`,
     text: `select ${DELIVERY} from ${by === 'user' ? OF_USER : 'carillon.deliveries d'}
             where ${where} and ${found} and ($8::text is null or d.channel = $8) and ($9::smallint is null or d.status = $9) and ($10::smallint is null or d.reason = $10)
-              and (not $11::boolean or d.user_id is null) ${order}`,
+              and (not $11::boolean or d.user_id is null) and ${HAS_CONTENT} ${order}`,
     values: [
       ...pageValues(query.tenantId, query),
       query.eventId,
@@ -299,6 +340,9 @@ export async function listDeliveries(tx: Tx, query: DeliveryQuery): Promise<Deli
       query.status,
       query.reason,
       query.destinations,
+      query.type,
+      query.tag,
+      query.tagPrefix,
     ],
   });
   return rows;

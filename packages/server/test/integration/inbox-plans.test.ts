@@ -18,7 +18,8 @@ const EVERYTHING: InboxFilter = {
   tagPrefix: null,
   limit: 25,
   offset: 0,
-  after: null,
+  cursor: null,
+  forward: false,
 };
 const FILTERED: InboxFilter = { ...EVERYTHING, status: 'unread', includeTags: ['a'], excludeTags: ['b'], tagPrefix: 'a' };
 

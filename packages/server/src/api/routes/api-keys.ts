@@ -12,9 +12,9 @@ import { KeyItem, MadeKey, makeClient, makeKey, RateLimitBody, refuseBeyond, vie
 import { SCOPES, type Caller } from '../auth.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type Answer, type OnceDeps } from '../idempotency.ts';
-import { directionOf, listQuery, toDirectedPage, type Direction } from '../paging.ts';
+import { listQuery, toDirectedPage, typeIdDirectionOf } from '../paging.ts';
 import type { App } from '../request.ts';
-import { callerId, idParams, page, readCursor, timestamp } from '../schema.ts';
+import { callerId, idParams, page, timestamp } from '../schema.ts';
 
 export interface ApiKeyDeps extends KeyMaker {
   readonly database: Pick<Database, 'asTenant' | 'transaction'>;
@@ -103,7 +103,7 @@ function readRoutes(app: App, { database }: ApiKeyDeps): void {
     async (request) => {
       const { limit } = request.query;
       const owner = ownerOf(request);
-      const { cursor, backward } = cursorOf(directionOf(request.query));
+      const { cursor, backward } = typeIdDirectionOf('key', request.query);
       const rows = await database.asTenant(owner, (tx) => listKeys(tx, { tenantId: owner, cursor, forward: backward, limit: limit + 1 }));
       return toDirectedPage(
         rows,
@@ -124,12 +124,6 @@ function readRoutes(app: App, { database }: ApiKeyDeps): void {
       return viewKey(key.tenantId, found(await database.asTenant(key.tenantId, (tx) => findApiKey(tx, key))));
     },
   );
-}
-
-function cursorOf({ cursor, backward }: Direction): Direction {
-  if (cursor === null) return { cursor, backward };
-  const id = parseId('key', cursor);
-  return { cursor: id ?? readCursor('', 1, backward ? '/before' : '/after').join(), backward };
 }
 
 /** Whose keys are meant. Throws `scope_missing` alike for another tenant and for none. */

@@ -3,7 +3,6 @@ import type { ChannelName } from '../../domain/channel.ts';
 import { CarillonError } from '../../domain/error.ts';
 import { DELIVERY_STATES } from '../../domain/delivery.ts';
 import type { Tx } from '../../domain/event.ts';
-import { REASONS } from '../../domain/reason.ts';
 import type { Database } from '../../store/database.ts';
 import { retryDelivery } from '../../store/retry.ts';
 import { entriesOf, findDelivery, listDeliveries } from '../../store/timeline.ts';
@@ -11,7 +10,7 @@ import { DeliveriesQuery, Delivery, DeliveryDetail } from '../activity-schema.ts
 import { viewDelivery } from '../event-view.ts';
 import { eventNamed, found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
-import { rangeOf, toDirectedPage, uuidDirectionOf } from '../paging.ts';
+import { contentOf, rangeOf, toDirectedPage, toldOf, uuidDirectionOf } from '../paging.ts';
 import type { App } from '../request.ts';
 import { idParams, page } from '../schema.ts';
 import { ofDelivery } from '../timeline-view.ts';
@@ -40,10 +39,9 @@ export function deliveryRoutes(app: App, deps: DeliveryDeps): void {
         const range = event?.range ?? rangeOf(query);
         const filter = {
           eventId: event?.id ?? null,
-          userId: query.user ?? null,
-          channel: query.channel ?? null,
+          ...contentOf(query),
+          ...toldOf(query),
           status: query.status === undefined ? null : DELIVERY_STATES[query.status],
-          reason: query.reason === undefined ? null : REASONS[query.reason].number,
           destinations: false,
         };
         return listDeliveries(tx, { tenantId, cursor, forward: backward, limit: query.limit + 1, range, ...filter });

@@ -10,7 +10,7 @@ import { eventSchemas, type AddressChecks, type ChannelChecks } from '../event-s
 import { viewCancel, viewEventSummary } from '../event-view.ts';
 import { found } from '../found.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
-import { contentOf, rangeOf, toDirectedPage, uuidDirectionOf } from '../paging.ts';
+import { contentOf, rangeOf, toDirectedPage, toldOf, uuidDirectionOf } from '../paging.ts';
 import type { App } from '../request.ts';
 import { idParams, page } from '../schema.ts';
 import { CLOUDEVENT_BODIES } from '../cloudevent-schema.ts';
@@ -67,7 +67,8 @@ function readRoutes(app: App, { database }: EventDeps): void {
       const direction = uuidDirectionOf(query);
       const status = query.status === undefined ? null : EVENT_STATES[query.status];
       const paging = { cursor: direction.cursor, forward: direction.backward, limit: query.limit + 1, range: rangeOf(query) };
-      const rows = await database.asTenant(tenantId, (tx) => listEvents(tx, { tenantId, ...paging, ...contentOf(query), status }));
+      const filter = { ...contentOf(query), ...toldOf(query), status };
+      const rows = await database.asTenant(tenantId, (tx) => listEvents(tx, { tenantId, ...paging, ...filter }));
       return toDirectedPage(rows, { limit: query.limit, backward: direction.backward }, viewEventSummary, (row) => row.id);
     },
   );

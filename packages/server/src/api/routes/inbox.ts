@@ -4,7 +4,7 @@ import { CarillonError } from '../../domain/error.ts';
 import type { Tx } from '../../domain/event.ts';
 import type { InboxChange } from '../../domain/notification.ts';
 import { NO_PREFERENCES } from '../../domain/preference.ts';
-import { parseId, publicId } from '../../lib/id.ts';
+import { publicId } from '../../lib/id.ts';
 import { wireItem } from '../../realtime/frames.ts';
 import { seeUser } from '../../store/activity.ts';
 import { changeItem, readAll, type InboxVerb, type ItemChange } from '../../store/inbox-changes.ts';
@@ -12,10 +12,11 @@ import { INBOX_STATUSES, inboxState, listInbox } from '../../store/inbox.ts';
 import type { UserCaller } from '../auth.ts';
 import { addCors, addPreflight } from '../cors.ts';
 import { once, sendAnswer, type OnceDeps } from '../idempotency.ts';
+import { listQuery, typeIdDirectionOf } from '../paging.ts';
 import { preferencesSchema } from '../preference-schema.ts';
 import { readPreferences, replacePreferences, type PreferenceDeps } from '../preferences.ts';
 import type { App } from '../request.ts';
-import { callerId, callerIdParams, idParams, page, pageQuery, queryInteger, queryList, readCursor, toCursor, wireTime } from '../schema.ts';
+import { callerId, callerIdParams, idParams, page, queryInteger, queryList, toCursor, wireTime } from '../schema.ts';
 import { DEFAULT_TTL_S, MAX_TTL_S, type UserTokens } from '../user-token.ts';
 import { streamRoutes, type StreamDeps } from './inbox-stream.ts';
 
@@ -53,7 +54,7 @@ const Item = z.object({
   deleted_at: wireTime.nullable(),
 });
 const Query = z.strictObject({
-  ...pageQuery,
+  ...listQuery,
   offset: queryInteger(0, MAX_OFFSET).default(0),
   status: z.enum(INBOX_STATUSES).default('all'),
   include_tags: queryList(callerId).default([]).describe('At least one of them.'),
@@ -115,13 +116,15 @@ function readingRoutes(app: App, { database }: InboxDeps): void {
       excludeTags: query.exclude_tags,
       tagPrefix: query.tag_prefix ?? null,
     };
-    const paging = { limit: query.limit, offset: query.offset, after: query.after === undefined ? null : afterOf(query.after) };
+    const { cursor, backward } = typeIdDirectionOf('ntf', query);
+    const paging = { limit: query.limit, offset: query.offset, cursor, forward: backward };
     const { items, total, hasMore, unread, sequence } = await database.asTenant(tenantId, (tx) =>
       listInbox(tx, { tenantId, userId, ...filter, ...paging }),
     );
     const last = items.at(-1);
+    const inOrder = backward ? items.toReversed() : items;
     return {
-      data: items.map((item) => ({ ...wireItem(item), tags: [...item.tags], metadata: { ...item.metadata } })),
+      data: inOrder.map((item) => ({ ...wireItem(item), tags: [...item.tags], metadata: { ...item.metadata } })),
       has_more: hasMore,
       next_cursor: hasMore && last ? toCursor([publicId('ntf', last.id)]) : null,
       total,
@@ -138,16 +141,6 @@ function readingRoutes(app: App, { database }: InboxDeps): void {
       return { unread_count: unread, total, sequence };
     },
   );
-}
-
-function afterOf(text: string): string {
-  const [id = ''] = readCursor(text, 1);
-  const uuid = parseId('ntf', id);
-  if (uuid === undefined)
-    throw new CarillonError('invalid', 'The cursor is not valid.', {
-      errors: [{ pointer: '/after', code: 'invalid_cursor', detail: 'Pass `next_cursor` of an earlier answer as it is.' }],
-    });
-  return uuid;
 }
 
 function changingRoutes(app: App, deps: InboxDeps): void {
