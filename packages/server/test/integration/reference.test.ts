@@ -3,8 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EXAMPLES } from '../../src/api/examples/all.ts';
-import * as ids from '../../src/api/examples/example.ts';
-import { eventually } from '../harness/core.ts';
+import { somethingOfEachKind } from '../harness/examples.ts';
 import { startReceiver, type Receiver } from '../harness/receiver.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
 
@@ -39,36 +38,6 @@ test('each operation has an example and a summary, and there is no example witho
   expect(inProduction.filter((name) => !operations.get(name)?.summary)).toEqual([]);
 });
 
-/** Something of each kind, in a state in which every verb has something to do. */
-async function made(): Promise<{ real: Record<string, string>; token: string }> {
-  const { api } = server;
-  await api('POST', '/v1/users/batch', [{ id: 'ada', roles: ['owner'] }, { id: 'bob' }]);
-  await api('POST', '/v1/suppressions', { channel: 'email', address: 'carol@example.org' });
-  const told = await api('POST', '/v1/notifications', { to: ['ada'], subject: 'Hello' });
-  const [item] = (await api('GET', `/v1/events/${told.body.id}`)).body.notifications;
-  const later = await api('POST', '/v1/events', {
-    type: 'later',
-    to: ['ada'],
-    scheduled_for: new Date(Date.now() + 3_600_000).toISOString(),
-  });
-  const to = [{ user_id: 'ada', webhook_url: `http://127.0.0.1:${gone.port}` }];
-  const refused = await api('POST', '/v1/notifications', { to, subject: 'Hello', channels: ['webhook'] });
-  const failed = async () => (await api('GET', `/v1/deliveries?event_id=${refused.body.id}`)).body.data[0];
-  await eventually(async () => (await failed())?.status).toBe('failed');
-  const key = await api('POST', '/v1/api-keys', { name: 'example', scopes: ['events:write'] });
-  const token = (await api('POST', '/v1/users/ada/token')).body.token as string;
-  return {
-    token,
-    real: {
-      [ids.EVENT]: later.body.id,
-      [ids.TOLD]: told.body.id,
-      [ids.NOTIFICATION]: item.id,
-      [ids.DELIVERY]: (await failed()).id,
-      [ids.KEY]: key.body.id,
-    },
-  };
-}
-
 const run = promisify(execFile);
 const LONGEST_S = 20;
 /** A stream has no end: it is looked at for so long. */
@@ -77,7 +46,7 @@ const STREAM_S = 1;
 describe('the example of', () => {
   test.each(Object.keys(EXAMPLES))('%s works when pasted', async (name) => {
     const operation = operations.get(name)!;
-    const { real, token } = await made();
+    const { real, token } = await somethingOfEachKind(server, `http://127.0.0.1:${gone.port}`);
     const [, shown = ''] = /```sh\n(.*?)\n```/s.exec(operation.description ?? '') ?? [];
     expect(shown).toMatch(/^curl -s /);
     const call = Object.entries(real).reduce((text, [id, own]) => text.replaceAll(id, own), shown);
