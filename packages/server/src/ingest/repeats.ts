@@ -11,6 +11,7 @@ import type {
   RequestKey,
   Tx,
 } from '../domain/event.ts';
+import { sameBytes } from '../lib/crypto.ts';
 
 export interface KeyDeps {
   /** Inserts the keys, and returns those that were known already. Waits for a transaction that holds one. */
@@ -97,7 +98,8 @@ export function planRequest(waiting: Asked, known: ReadonlyMap<string, KnownKey>
   const fresh: { event: CarillonEvent; requestJson: string }[] = [];
   const results = waiting.rows.map(({ item: { event, itemKey }, requestJson }): AcceptResult => {
     const earlier = itemKey ? (seen.get(itemKey.key) ?? firstItem(known.get(keyName(tenantId, itemKey)))) : undefined;
-    if (itemKey && earlier) return same(earlier.hash, itemKey.hash) ? { id: earlier.id, duplicate: true } : { error: mismatch(itemKey) };
+    if (itemKey && earlier)
+      return sameBytes(earlier.hash, itemKey.hash) ? { id: earlier.id, duplicate: true } : { error: mismatch(itemKey) };
     if (itemKey) seen.set(itemKey.key, { id: event.id, hash: itemKey.hash });
     fresh.push({ event, requestJson });
     return { id: event.id, duplicate: false };
@@ -108,7 +110,7 @@ export function planRequest(waiting: Asked, known: ReadonlyMap<string, KnownKey>
 }
 
 function replay(key: RequestKey, first: KnownKey): PlannedAnswer {
-  return same(first.hash, key.hash) ? { kind: 'replayed', answer: first.answer } : { kind: 'refused', error: mismatch(key) };
+  return sameBytes(first.hash, key.hash) ? { kind: 'replayed', answer: first.answer } : { kind: 'refused', error: mismatch(key) };
 }
 
 function firstItem(known: KnownKey | undefined): { id: string; hash: Uint8Array } | undefined {
@@ -118,12 +120,8 @@ function firstItem(known: KnownKey | undefined): { id: string; hash: Uint8Array 
 export async function recall(deps: KeyDeps, tenantId: string, key: RequestKey): Promise<unknown> {
   const known = await deps.recallKey(tenantId, key);
   if (!known) return undefined;
-  if (!same(known.hash, key.hash)) throw mismatch(key);
+  if (!sameBytes(known.hash, key.hash)) throw mismatch(key);
   return known.answer;
-}
-
-function same(left: Uint8Array, right: Uint8Array): boolean {
-  return Buffer.compare(left, right) === 0;
 }
 
 function mismatch({ key }: RequestKey): CarillonError {
