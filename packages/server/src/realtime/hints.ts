@@ -53,10 +53,13 @@ export function postgresHints({ notify, othersExist, processId, log }: PostgresH
 
   function send(): void {
     if (closed) return;
+    const told = notify(waiting.take()).catch((error: unknown) => {
+      log('hint.not-sent', { error });
+    });
     const gap = new Promise((resolve) => {
       setTimeout(resolve, MIN_GAP_MS);
     });
-    void Promise.all([notify(waiting.take()).catch((error: unknown) => log('hint.not-sent', { error })), gap]).then(() => {
+    void Promise.all([told, gap]).then(() => {
       busy = false;
       wake();
     });

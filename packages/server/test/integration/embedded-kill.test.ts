@@ -105,6 +105,7 @@ describe('after a kill', () => {
     const dataDir = freshDirectory();
     const { process: owner, outcome } = await startElsewhere(dataDir);
     await write(outcome.connection);
+    owner.kill('SIGSTOP'); // else it might start another server before its own end
     killServers(dataDir);
     await kill(owner, 'SIGKILL');
     const heir = await start(dataDir);

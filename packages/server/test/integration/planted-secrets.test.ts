@@ -58,20 +58,15 @@ interface Asked {
   readonly authorization?: string;
 }
 
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- whatever JSON came
 async function ask(path: string, { method = 'GET', body, authorization }: Asked = {}, { secret = false } = {}): Promise<any> {
-  // eslint-disable-line @typescript-eslint/no-explicit-any -- whatever JSON came
-  const headers = {
-    authorization: authorization ?? `Bearer ${PLANTED.CARILLON_BOOTSTRAP_KEY}`,
-    ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-  };
-  const response = await fetch(`${carillon.url}${path}`, {
-    method,
-    headers,
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
+  const json = body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const credential = authorization ?? `Bearer ${PLANTED.CARILLON_BOOTSTRAP_KEY}`;
+  const response = await fetch(`${carillon.url}${path}`, { method, ...json, headers: { ...json.headers, authorization: credential } });
   const text = await response.text();
   if (!secret) shown.push(text, JSON.stringify([...response.headers]));
-  return response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : text;
+  const isJson = response.headers.get('content-type')?.includes('json') === true;
+  return isJson ? JSON.parse(text) : text;
 }
 
 const told = (id: string) => ask(`/v1/events/${id}`);

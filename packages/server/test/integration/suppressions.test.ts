@@ -40,7 +40,9 @@ async function tell(to: unknown[], more: Record<string, unknown> = {}): Promise<
 }
 
 async function outcomes(eventId: string): Promise<string[]> {
-  await eventually(async () => (await deliveriesOf(server.db, eventId)).filter(({ state }) => /pending|sending/.test(state))).toEqual([]);
+  const isRouted = async () => (await server.api('GET', `/v1/events/${eventId}`)).body.status === 'routed';
+  const isOver = async () => (await deliveriesOf(server.db, eventId)).every(({ state }) => !/pending|sending/.test(state));
+  await eventually(async () => (await isRouted()) && isOver()).toBe(true);
   return (await deliveriesOf(server.db, eventId)).map(({ user, channel, state, reason }) => `${user} ${channel} ${state} ${reason}`);
 }
 
