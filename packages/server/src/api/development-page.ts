@@ -3,6 +3,7 @@ import { ENTRY_KINDS, deliveryState, nameOf } from '../domain/delivery.ts';
 import { REASONS, reasonOf } from '../domain/reason.ts';
 import { html, type Markup } from '../lib/html.ts';
 import type { OutboxRow } from '../store/outbox.ts';
+import { maskAddress } from './event-view.ts';
 
 /** No scripts at all; a mail's own styles work inside its frame, which inherits this. */
 export const PAGE_POLICY =
@@ -39,10 +40,15 @@ export function receiverPage(requests: readonly ReceivedRequest[]): string {
 
 function delivery(row: OutboxRow, renderMail: (row: OutboxRow) => RenderedMail): Markup {
   const status = deliveryState(row.status);
-  return html`<details><summary><b>${row.subject}</b> ${row.channel} to ${row.address}: ${status} <small>${row.createdAt.toISOString()} ${row.tenantId}</small></summary>
+  return html`<details><summary><b>${row.subject}</b> ${row.channel} to ${addressOf(row)}: ${status} <small>${row.createdAt.toISOString()} ${row.tenantId}</small></summary>
 <p>${REASONS[reasonOf(row.reason)].sentence}</p>
 <ol>${row.attempts.map(attempt)}</ol>
 ${row.channel === 'email' ? mail(renderMail(row)) : html`<pre>${row.body}</pre>`}</details>`;
+}
+
+/** A URL may be all that it takes to send to somebody: of mailboxes alone the whole address is shown. */
+function addressOf({ channel, address }: OutboxRow): string {
+  return (channel === 'email' ? address : maskAddress(address)) ?? 'nowhere';
 }
 
 function attempt({ at, kind, reason, status, durationMs, detail, response }: OutboxRow['attempts'][number]): Markup {
