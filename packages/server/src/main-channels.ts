@@ -10,11 +10,14 @@ import { setUp } from './channels/set-up.ts';
 import { webhookChannel } from './channels/webhook/channel.ts';
 import { webhookHttp } from './channels/webhook/http.ts';
 import { ConfigError, type Config } from './config.ts';
-import type { Channel, Provider } from './domain/channel.ts';
+import { IN_APP, type Channel, type Provider } from './domain/channel.ts';
 import type { ChannelSetting } from './lib/channel-setting.ts';
 import { nearest } from './lib/nearest.ts';
 import { egressLimits, type Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
+
+/** Of every channel that an installation can have. */
+export const CHANNEL_NAMES: readonly string[] = [IN_APP, 'email', 'webhook', ...BUILT_IN.map(({ name }) => name)];
 
 /** So that a request's own time limit, which knows more of it, comes first. */
 const MODULE_GRACE_MS = 250;

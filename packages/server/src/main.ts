@@ -1,9 +1,12 @@
 /** The composition root: what each part needs is handed to it here, and in the files named main-*, and nowhere else. */
 import { randomUUID } from 'node:crypto';
+import type { Catalog } from './catalog/catalog.ts';
 import type { Config } from './config.ts';
+import type { Tx } from './domain/event.ts';
 import type { InboxChange } from './domain/notification.ts';
 import { systemClock } from './lib/clock.ts';
 import { serveApi } from './main-api.ts';
+import { catalogDirectory, openCatalog, readCatalog } from './main-catalog.ts';
 import { makeChannels } from './main-channels.ts';
 import { makeSigning } from './main-signing.ts';
 import { makeCore, type Core } from './main-core.ts';
@@ -66,21 +69,24 @@ async function startOn(core: Core): Promise<Running> {
   const signing = makeSigning(core);
   const channels = await makeChannels(core, signing); // throws on settings: nothing has begun yet
   await signing.refresh();
+  const directory = catalogDirectory(config);
+  if (directory !== undefined) readCatalog(directory, [...channels.facts.keys()]); // before others are told of this process
   const neighbours = await meetNeighbours(core);
+  const catalog = await openCatalog(core, channels, neighbours.hints.catalog);
   const feed = feedOf(core);
   const publish = (changes: readonly InboxChange[]) => {
     feed.publish(changes);
     for (const { tenantId, userId } of changes) neighbours.hints.inbox(tenantId, userId);
   };
   const stages = makeStages({ ...core, channels, publish, hints: neighbours.hints });
-  neighbours.listen(stages, feed);
+  neighbours.listen({ stages, feed, catalog: catalog.catalog });
   const scheduler = makeScheduler(
-    choresOf(core, [...neighbours.chores, { name: 'webhook-secrets', everyMs: POLL_MS, run: signing.refresh }], stages),
+    choresOf(core, [...neighbours.chores, ...catalog.chores, { name: 'webhook-secrets', everyMs: POLL_MS, run: signing.refresh }], stages),
     core.log,
   );
   const loops = startLoops(core, { stages, feed, scheduler });
   const api = config.roles.includes('api')
-    ? await serveApi({ ...core, signing, channels, stages, feed, publish, processIsReady: loops.ready })
+    ? await serveApi({ ...core, signing, channels, catalog, hints: neighbours.hints, stages, feed, publish, processIsReady: loops.ready })
     : undefined;
   return {
     url: api?.url,
@@ -97,16 +103,23 @@ async function startOn(core: Core): Promise<Running> {
         await stages.acceptor.idle();
       });
       await neighbours.leave();
-      await Promise.all([channels.close(), core.egress.close()]);
+      await Promise.all([channels.close(), catalog.close(), core.egress.close()]);
       await core.opened.close();
     },
   };
 }
 
+/** Who is told what others say. */
+interface Told {
+  readonly stages: Stages;
+  readonly feed: Feed;
+  readonly catalog: Catalog<Tx>;
+}
+
 interface Neighbours {
   readonly hints: Hints;
   readonly chores: readonly Chore[];
-  readonly listen: (stages: Stages, feed: Feed) => void;
+  readonly listen: (parts: Told) => void;
   readonly leave: () => Promise<void>;
 }
 
@@ -126,13 +139,13 @@ async function meetNeighbours({ opened, database, config, log }: Core): Promise<
   return {
     hints,
     chores: [{ name: 'neighbours', everyMs: POLL_MS, run: sign }],
-    listen: (stages, feed) => {
+    listen: (parts) => {
       lookEverywhere = () => {
-        stages.wake();
-        void feed.lookAll();
+        parts.stages.wake();
+        void parts.feed.lookAll();
       };
       const onHint = (payload: string) => {
-        follow(payload, { processId, stages, feed });
+        follow(payload, processId, parts);
       };
       listening = database.listen(HINT_CHANNEL, onHint, lookEverywhere);
     },
@@ -146,10 +159,11 @@ async function meetNeighbours({ opened, database, config, log }: Core): Promise<
   };
 }
 
-function follow(payload: string, { processId, stages, feed }: { processId: string; stages: Stages; feed: Feed }): void {
+function follow(payload: string, processId: string, { stages, feed, catalog }: Told): void {
   const hint = readHint(payload, processId);
   if (!hint) return;
   if (hint.work) stages.wake();
+  if (hint.catalog) catalog.forget();
   if (hint.all) void feed.lookAll();
   for (const [tenantId, userId] of hint.inbox) feed.look(tenantId, userId);
 }

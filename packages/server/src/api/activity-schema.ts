@@ -65,6 +65,8 @@ export const EventSummary = z.object({
 });
 
 export const EventDetail = EventSummary.extend({
+  version: z.string().nullable().describe('Of its event type, as it was when the event was accepted.'),
+  warnings: z.array(z.string()).describe('What its event type found missing or unfit, and let pass.'),
   counts: z.object({
     recipients: z.int(),
     pending: z.int(),

@@ -4,7 +4,16 @@ import { CarillonError } from '../domain/error.ts';
 import type { RateLimit } from '../domain/tenant.ts';
 import { makeLru } from '../lib/lru.ts';
 
-export const SCOPES = ['events:write', 'events:read', 'users:write', 'users:read', 'keys:write', 'operator'] as const;
+export const SCOPES = [
+  'events:write',
+  'events:read',
+  'users:write',
+  'users:read',
+  'catalog:write',
+  'catalog:read',
+  'keys:write',
+  'operator',
+] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** What a route asks for, in its `config.auth`. */

@@ -3,10 +3,11 @@ import { setImmediate } from 'node:timers/promises';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { CarillonError, type ErrorCode } from '../domain/error.ts';
+import type { CurrentType, Filled } from '../domain/event-type.ts';
 import type { AcceptAnswer, AcceptItem, AcceptRequest, AcceptResult, RequestKey } from '../domain/event.ts';
 import { newId, publicId } from '../lib/id.ts';
 import type { Caller } from './auth.ts';
-import { readTraceparent, toItem, type EventContext, type EventWire } from './event-schema.ts';
+import { askedOf, readTraceparent, toItem, type EventContext, type EventWire } from './event-schema.ts';
 import { toProblem, type Problem } from './problem.ts';
 import { problem } from './schema.ts';
 import { invalid } from './validation.ts';
@@ -15,6 +16,8 @@ export interface DoorDeps {
   readonly accept: (request: AcceptRequest) => Promise<AcceptAnswer>;
   /** The first answer to a request with this key, or undefined. */
   readonly recall: (tenantId: string, key: RequestKey) => Promise<unknown>;
+  /** What the catalog has for this type; null: nothing. */
+  readonly eventType: (tenantId: string, type: string) => CurrentType | null | Promise<CurrentType | null>;
   readonly now: () => Date;
   /** Events that were accepted with the caller's key and are new. */
   readonly accepted: (caller: Caller, events: number) => void;
@@ -46,7 +49,8 @@ export async function acceptOne(
 ): Promise<DoorAnswer<{ id: string; duplicate: boolean }>> {
   const { tenantId } = request.caller;
   const requestKey = request.idempotencyKey();
-  const item = prepare(wire, contextOf(deps, request));
+  const made = prepare(wire, contextOf(deps, request));
+  const item = made instanceof Promise ? await made : made;
   if (item instanceof CarillonError) {
     const first = await firstAnswer(deps, request, [item]);
     if (first === undefined) throw item;
@@ -88,13 +92,19 @@ function countFresh({ accepted }: DoorDeps, { caller }: FastifyRequest, results:
   if (fresh > 0) accepted(caller, fresh);
 }
 
-type Context = () => EventContext;
+interface Context {
+  readonly of: (filled: Filled | null) => EventContext;
+  readonly typeOf: (wire: EventWire) => ReturnType<DoorDeps['eventType']>;
+}
 
-function contextOf({ now, maxScheduleDays }: DoorDeps, request: FastifyRequest): Context {
+function contextOf({ now, maxScheduleDays, eventType }: DoorDeps, request: FastifyRequest): Context {
   const { tenantId } = request.caller;
   const traceparent = readTraceparent(request.headers.traceparent);
   const at = now();
-  return () => ({ tenantId, now: at, id: newId(at), traceparent, maxScheduleDays });
+  return {
+    of: (filled) => ({ tenantId, now: at, id: newId(at), traceparent, maxScheduleDays, filled }),
+    typeOf: ({ type }) => (type === undefined ? null : eventType(tenantId, type)),
+  };
 }
 
 type Prepared = AcceptItem | CarillonError;
@@ -103,29 +113,46 @@ async function prepareAll(items: readonly unknown[], schema: z.ZodType<EventWire
   const prepared: Prepared[] = [];
   for (const item of items) {
     const parsed = schema.safeParse(item);
-    prepared.push(parsed.success ? prepare(parsed.data, context) : invalid(parsed.error));
+    const made = parsed.success ? prepare(parsed.data, context) : invalid(parsed.error);
+    prepared.push(made instanceof Promise ? await made : made);
     if (prepared.length % YIELD_EVERY === 0) await setImmediate();
   }
   return prepared;
 }
 
-function prepare(wire: EventWire, context: Context): Prepared {
+/** Without a wait where the catalog has nothing to say, and knows it. */
+function prepare(wire: EventWire, context: Context): Prepared | Promise<Prepared> {
+  const type = context.typeOf(wire);
+  if (type !== null) return prepareTyped(wire, context, type);
   try {
-    return toItem(wire, context());
+    return toItem(wire, context.of(null));
   } catch (error) {
-    if (error instanceof CarillonError) return error;
-    throw error;
+    return refusalOf(error);
   }
 }
 
+async function prepareTyped(wire: EventWire, context: Context, found: CurrentType | Promise<CurrentType | null>): Promise<Prepared> {
+  try {
+    const type = await found;
+    return toItem(wire, context.of(type && (await type.fill(askedOf(wire)))));
+  } catch (error) {
+    return refusalOf(error);
+  }
+}
+
+function refusalOf(error: unknown): CarillonError {
+  if (error instanceof CarillonError) return error;
+  throw error;
+}
+
 /**
- * A repeat may come when the schedule that was fine has passed: its first answer counts, not what the clock says now.
- * Undefined for a request that is no repeat, or whose items all are valid: accepting sees to those.
+ * A repeat may come when the schedule that was fine has passed, or the catalog has changed: its first answer counts, not what
+ * the clock and the catalog say now. Undefined for a request that is no repeat, or whose items all are valid: accepting sees to those.
  */
 async function firstAnswer({ recall }: DoorDeps, request: FastifyRequest, prepared: readonly Prepared[]): Promise<unknown> {
   const key = request.idempotencyKey();
-  const late = prepared.some((item) => item instanceof CarillonError && item.code === 'schedule_invalid');
-  return key && late ? recall(request.caller.tenantId, key) : undefined;
+  const refused = prepared.some((item) => item instanceof CarillonError);
+  return key && refused ? recall(request.caller.tenantId, key) : undefined;
 }
 
 function itemAnswer(result: AcceptResult | undefined, instance: string): ItemAnswer {

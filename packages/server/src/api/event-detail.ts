@@ -24,6 +24,8 @@ export async function eventDetail(tx: Tx, tenantId: string, event: EventRecord) 
   const last = shown.at(-1);
   return {
     ...viewEventSummary(event),
+    version: event.version,
+    warnings: [...(event.request.warnings ?? [])],
     counts: viewCounts(counts),
     notifications: shown.map((row) => viewRecipient(row, deliveries.get(row.id) ?? [])),
     next_cursor: rows.length > SHOWN && last ? toCursor([last.id]) : null,

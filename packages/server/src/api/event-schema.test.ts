@@ -12,7 +12,7 @@ const { event, notification } = eventSchemas({
   checkUrl: (text) => (URL.canParse(text) ? { ok: true } : { ok: false, reason: 'it is no URL' }),
 });
 const now = new Date('2026-11-21T10:00:00.000Z');
-const context = { tenantId: 'acme', now, id: newId(now), traceparent: null, maxScheduleDays: 25 };
+const context = { tenantId: 'acme', now, id: newId(now), traceparent: null, maxScheduleDays: 25, filled: null };
 const after = (ms: number) => new Date(now.getTime() + ms).toISOString();
 const DAY = 86_400_000;
 
@@ -128,6 +128,7 @@ test('an event holds what the caller said, and defaults for the rest', () => {
     expiresAt: null,
     correlationId: null,
     traceparent: null,
+    version: null,
     cursor: null,
     request: { to: ['ada'], channels: ['email', 'in_app'], data: { execution_id: '7f3' }, max_retries: 2 },
   });

@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import type { ChannelName } from '../domain/channel.ts';
 import { CarillonError } from '../domain/error.ts';
+import type { Asked, Filled } from '../domain/event-type.ts';
 import {
   INLINE_TYPE,
   SEVERITIES,
@@ -12,6 +13,7 @@ import {
   type RequestKey,
   type Severity,
 } from '../domain/event.ts';
+import { isLink } from '../lib/link.ts';
 import { checkHeaderText } from '../lib/mailbox.ts';
 import { callerId, timestamp } from './schema.ts';
 
@@ -32,11 +34,8 @@ const MAX_RECIPIENTS = 1_000;
 const MAX_TAGS = 32;
 const MAX_TAG_BYTES = 128;
 const MAX_BODY_BYTES = 64 * 1024;
-const MAX_PATH = 500;
-const MAX_URL = 2_048;
 const MAX_RETRIES = 20;
 const DAY_MS = 86_400_000;
-const LINK_PROTOCOLS = ['http:', 'https:', 'mailto:'];
 
 /** E.164: what every carrier takes. */
 export const phone = z.string().regex(/^\+[1-9]\d{6,14}$/, 'E.164, for example +4915112345678.');
@@ -55,13 +54,6 @@ function checked(check: (text: string) => Verdict, code: string) {
     if (!verdict.ok)
       context.issues.push({ code: 'custom', input: context.value, message: verdict.reason, params: { code }, continue: true });
   });
-}
-
-/** A path below the tenant's own address, or a link that a mail program opens. Others could run code where they are shown. */
-function isLink(text: string): boolean {
-  if (/[\s\p{Cc}\\]/u.test(text)) return false;
-  if (text.startsWith('/')) return text.length <= MAX_PATH && !text.startsWith('//');
-  return text.length <= MAX_URL && URL.canParse(text) && LINK_PROTOCOLS.includes(new URL(text).protocol);
 }
 
 const type = callerId.refine((text) => text !== INLINE_TYPE, {
@@ -166,29 +158,38 @@ export interface EventContext {
   readonly id: string;
   readonly traceparent: string | null;
   readonly maxScheduleDays: number;
+  /** What its type says; null without one. */
+  readonly filled: Filled | null;
 }
 
-/** Throws `recipients_missing` and `schedule_invalid`: what a schema can't tell without the time. */
-export function toEvent(wire: EventWire, { tenantId, now, id, traceparent, maxScheduleDays }: EventContext): CarillonEvent {
-  if (!wire.to || wire.to.length === 0) {
+/** What the type of an event is asked to fill in. */
+export function askedOf(wire: EventWire): Asked {
+  const { data = {}, to = [], severity, tags, channels, action_url: link } = wire;
+  return { data, to, severity, tags, channels: channels && [...new Set(channels)], actionUrl: link };
+}
+
+/** Throws `recipients_missing` and `schedule_invalid`: what a schema can't tell without the catalog and the time. */
+export function toEvent(wire: EventWire, context: EventContext): CarillonEvent {
+  const { tenantId, now, id, traceparent, filled } = context;
+  const { to, severity = 'medium', tags = [] } = filled ?? askedOf(wire);
+  if (to.length === 0) {
     throw new CarillonError('recipients_missing', 'Nobody would be told.', {
       errors: [{ pointer: '/to', code: 'required', detail: 'At least one recipient.' }],
     });
   }
-  checkTimes(wire, now, maxScheduleDays);
+  checkTimes(wire, now, context.maxScheduleDays);
   return {
     id,
     tenantId,
     type: wire.type ?? INLINE_TYPE,
-    severity: wire.severity ?? 'medium',
-    tags: wire.tags ?? [],
+    severity,
+    tags,
     acceptedAt: now,
-    dueAt: wire.scheduled_for ?? now,
-    scheduledFor: wire.scheduled_for ?? null,
-    expiresAt: wire.expires_at ?? null,
+    ...timesOf(wire, now, filled),
     correlationId: wire.correlation_id ?? null,
     traceparent: traceparentOf(wire, traceparent),
-    request: toRequest(wire, wire.to),
+    request: filled ? filledRequest(wire, filled) : toRequest(wire, to),
+    version: filled ? filled.version : null,
     cursor: null,
   };
 }
@@ -198,11 +199,18 @@ function traceparentOf({ traceparent: own }: EventWire, given: string | null): s
   return own === undefined ? given : readTraceparent(own);
 }
 
+function timesOf(wire: EventWire, now: Date, filled: Filled | null): Pick<CarillonEvent, 'dueAt' | 'scheduledFor' | 'expiresAt'> {
+  const { scheduled_for: scheduledFor = null, expires_at: given } = wire;
+  const dueAt = scheduledFor ?? now;
+  const ownMs = filled?.expiresAfterMs ?? null;
+  return { dueAt, scheduledFor, expiresAt: given ?? (ownMs === null ? null : new Date(dueAt.getTime() + ownMs)) };
+}
+
 /** Only what the caller said: undefined fields take no room in the row. */
 function toRequest(
   { channels, data, subject: title, body: text, action_url, metadata, critical, max_retries, ordering_key }: EventWire,
   to: EventRequest['to'],
-) {
+): EventRequest {
   return {
     to,
     channels: channels && [...new Set(channels)],
@@ -214,6 +222,20 @@ function toRequest(
     critical,
     max_retries,
     ordering_key,
+  };
+}
+
+function filledRequest(wire: EventWire, filled: Filled): EventRequest {
+  const { to, data, channels, actionUrl, critical, category, exclude, warnings } = filled;
+  return {
+    ...toRequest(wire, to),
+    data,
+    channels,
+    action_url: actionUrl,
+    critical: wire.critical ?? (critical || undefined),
+    category,
+    exclude: exclude.length > 0 ? exclude : undefined,
+    warnings: warnings.length > 0 ? warnings : undefined,
   };
 }
 

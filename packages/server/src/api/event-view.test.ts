@@ -139,6 +139,7 @@ test('a timeline begins with the event, whatever two clocks say, and goes on in 
     cancelledAt: null,
     correlationId: null,
     traceparent: null,
+    version: null,
     request: { to: ['ada'], data: {} },
   };
   const timeline = viewTimeline({

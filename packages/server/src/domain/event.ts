@@ -44,6 +44,10 @@ export interface EventRequest {
   readonly category?: string | undefined;
   /** Deliveries of one lane and key go out one at a time, in the order of acceptance. */
   readonly ordering_key?: string | undefined;
+  /** User ids that the event does not reach, whoever names them. */
+  readonly exclude?: readonly string[] | undefined;
+  /** What its type found missing or unfit when it was accepted. */
+  readonly warnings?: readonly string[] | undefined;
   /** Attempts after the first, instead of the channel's policy. */
   readonly max_retries?: number | undefined;
 }
@@ -63,6 +67,8 @@ export interface CarillonEvent {
   readonly correlationId: string | null;
   readonly traceparent: string | null;
   readonly request: EventRequest;
+  /** Of the catalog, as it was when the event was accepted; null: the catalog has nothing for it. */
+  readonly version: string | null;
   /** A large audience: the last user id that has been routed. */
   readonly cursor: string | null;
   /** Of an event with an ordering key, once it is stored: a hash of tenant and key, and its place. */

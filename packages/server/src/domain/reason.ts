@@ -83,6 +83,11 @@ const DECISION = {
     sentence: 'The user has quiet hours; it is sent when they end.',
     hint: 'Nothing to do. Severities in `let_through` and what is critical are sent at once.',
   },
+  excluded: {
+    number: 81,
+    sentence: 'The event type excludes this user, for example as the one who caused the event.',
+    hint: 'See `exclude` of the event type.',
+  },
   cancelled: { number: 20, sentence: 'It was cancelled before it was sent.', hint: 'Nothing to do.' },
   expired: { number: 21, sentence: 'Its expiry time passed before it could be sent.', hint: 'Give it a later expires_at.' },
   retries_exhausted: {

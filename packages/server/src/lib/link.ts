@@ -1,3 +1,9 @@
+/** Links that may be shown to people: others could run code where they are shown. */
+
+const MAX_PATH = 500;
+const MAX_URL = 2_048;
+const PROTOCOLS = ['http:', 'https:', 'mailto:'];
+
 /** Undefined for anything that a mail or chat program could run or can't resolve. User information could pass for the host. */
 export function linkOf(url: string | null | undefined): string | undefined {
   if (typeof url !== 'string' || /[\s\p{Cc}\\<>"]/u.test(url)) return undefined;
@@ -12,4 +18,11 @@ export function webLinkOf(url: string | null | undefined): string | undefined {
 
 function isWebLink(url: string): boolean {
   return /^https?:\/\/[^/?#@]+(?:[/?#]|$)/i.test(url);
+}
+
+/** A path below the tenant's own address, or a link that a mail program opens: what an event may carry. */
+export function isLink(text: string): boolean {
+  if (/[\s\p{Cc}\\]/u.test(text)) return false;
+  if (text.startsWith('/')) return text.length <= MAX_PATH && !text.startsWith('//');
+  return text.length <= MAX_URL && URL.canParse(text) && PROTOCOLS.includes(new URL(text).protocol);
 }

@@ -26,6 +26,7 @@ test('what one tick asks for goes out as one hint, each user once', async () => 
     hints.inbox('acme', 'ada');
     hints.inbox('acme', 'bob "ü"');
     hints.work();
+    hints.catalog();
   }
   await expect.poll(heard).toEqual([
     {
@@ -35,6 +36,7 @@ test('what one tick asks for goes out as one hint, each user once', async () => 
         ['acme', 'ada'],
         ['acme', 'bob "ü"'],
       ],
+      catalog: true,
     },
   ]);
 });
@@ -58,7 +60,7 @@ test('no payload is too large, every user is told, and no two go out within 9 ms
 test('too many users become: look everywhere', async () => {
   const { hints, heard } = collect();
   for (let index = 0; index < 5_000; index++) hints.inbox('acme', `user${index}`);
-  await expect.poll(heard).toEqual([{ work: false, all: true, inbox: [] }]);
+  await expect.poll(heard).toEqual([{ work: false, all: true, inbox: [], catalog: false }]);
 });
 
 test('a hint that could not be sent is dropped, and the next one goes out', async () => {
@@ -69,8 +71,8 @@ test('a hint that could not be sent is dropped, and the next one goes out', asyn
   await expect
     .poll(() => sent.map(({ payload }) => readHint(payload, 'p2')))
     .toEqual([
-      { work: true, all: false, inbox: [] },
-      { work: false, all: false, inbox: [['acme', 'ada']] },
+      { work: true, all: false, inbox: [], catalog: false },
+      { work: false, all: false, inbox: [['acme', 'ada']], catalog: false },
     ]);
 });
 
@@ -91,10 +93,11 @@ test('nothing goes out when nobody listens, or after the end', async () => {
 
 test('a process does not hear itself; what it cannot read makes it look everywhere', () => {
   expect(readHint('{"from":"p1","work":true}', 'p1')).toBeUndefined();
-  for (const odd of ['', 'x', 'null', '7']) expect(readHint(odd, 'p1')).toEqual({ work: true, all: true, inbox: [] });
+  for (const odd of ['', 'x', 'null', '7']) expect(readHint(odd, 'p1')).toEqual({ work: true, all: true, inbox: [], catalog: true });
   expect(readHint('{"from":"p2","inbox":[["a","b"],["a"],7,["a",1]],"new":1}', 'p1')).toEqual({
     work: false,
     all: false,
     inbox: [['a', 'b']],
+    catalog: false,
   });
 });

@@ -9,6 +9,8 @@ export interface Hints {
   /** Something is due. */
   readonly work: () => void;
   readonly inbox: (tenantId: string, userId: string) => void;
+  /** Some tenant's event types, or the installation's, have changed: rare enough to say no more. */
+  readonly catalog: () => void;
   /** Sends nothing any more. */
   readonly close: () => void;
 }
@@ -18,6 +20,8 @@ export interface Hint {
   /** Any inbox may have changed. */
   readonly all: boolean;
   readonly inbox: readonly (readonly [tenantId: string, userId: string])[];
+  /** Any event type may have changed. */
+  readonly catalog: boolean;
 }
 
 export interface PostgresHintsDeps {
@@ -37,7 +41,7 @@ const MAX_USERS = 2_000;
 
 /** For a process that is alone. */
 export function memoryHints(): Hints {
-  return { work: () => undefined, inbox: () => undefined, close: () => undefined };
+  return { work: () => undefined, inbox: () => undefined, catalog: () => undefined, close: () => undefined };
 }
 
 export function postgresHints({ notify, othersExist, processId, log }: PostgresHintsDeps): Hints {
@@ -76,6 +80,11 @@ export function postgresHints({ notify, othersExist, processId, log }: PostgresH
       waiting.addInbox(tenantId, userId);
       wake();
     },
+    catalog: () => {
+      if (!othersExist()) return;
+      waiting.addCatalog();
+      wake();
+    },
     close: () => {
       closed = true;
     },
@@ -87,12 +96,19 @@ function collectHints(processId: string) {
   const users = new Set<string>(); // JSON of the pair, as it will be sent
   let work = false;
   let all = false;
+  let catalog = false;
 
   /** As much as fits in one payload. */
   function take(): string {
-    const start = JSON.stringify({ from: processId, ...(work ? { work } : {}), ...(all ? { all } : {}) }).slice(0, -1);
+    const start = JSON.stringify({
+      from: processId,
+      ...(work ? { work } : {}),
+      ...(all ? { all } : {}),
+      ...(catalog ? { catalog } : {}),
+    }).slice(0, -1);
     work = false;
     all = false;
+    catalog = false;
     const pairs: string[] = [];
     let bytes = Buffer.byteLength(start) + ',"inbox":[]}'.length;
     for (const pair of users) {
@@ -106,9 +122,12 @@ function collectHints(processId: string) {
 
   return {
     take,
-    isEmpty: () => !work && !all && users.size === 0,
+    isEmpty: () => !work && !all && !catalog && users.size === 0,
     addWork: () => {
       work = true;
+    },
+    addCatalog: () => {
+      catalog = true;
     },
     addInbox: (tenantId: string, userId: string) => {
       if (all) return;
@@ -123,12 +142,17 @@ function collectHints(processId: string) {
 /** Undefined for this process's own hints. What can't be read means: look everywhere. */
 export function readHint(payload: string, self: string): Hint | undefined {
   const hint = parse(payload);
-  if (!hint) return { work: true, all: true, inbox: [] };
+  if (!hint) return { work: true, all: true, inbox: [], catalog: true };
   if (hint.from === self) return undefined;
-  return { work: hint.work === true, all: hint.all === true, inbox: Array.isArray(hint.inbox) ? hint.inbox.filter(isPair) : [] };
+  return {
+    work: hint.work === true,
+    all: hint.all === true,
+    inbox: Array.isArray(hint.inbox) ? hint.inbox.filter(isPair) : [],
+    catalog: hint.catalog === true,
+  };
 }
 
-function parse(payload: string): { from?: unknown; work?: unknown; all?: unknown; inbox?: unknown } | undefined {
+function parse(payload: string): { from?: unknown; work?: unknown; all?: unknown; inbox?: unknown; catalog?: unknown } | undefined {
   try {
     const value: unknown = JSON.parse(payload);
     return typeof value === 'object' && value !== null ? value : undefined;

@@ -21,6 +21,7 @@ const event = (request: Partial<EventRequest> = {}): CarillonEvent => ({
   expiresAt: null,
   correlationId: null,
   traceparent: null,
+  version: null,
   cursor: null,
   request: { to: ['ada'], data: {}, ...request },
 });

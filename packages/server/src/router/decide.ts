@@ -47,6 +47,7 @@ export interface Rules {
 export function decide(event: CarillonEvent, addressee: Addressee, rules: Rules): Decision[] {
   const { user, inline } = addressee;
   if (!user) return [dropped('user_unknown')];
+  if (event.request.exclude?.includes(user.id)) return [dropped('excluded')];
   if (!user.active) return [dropped('user_inactive')];
   const target = { tenantId: event.tenantId, subject: subjectOf(event), user, inline };
   return considered(event, inline, rules.channels).map((channel) => decideChannel(channel, target, rules));

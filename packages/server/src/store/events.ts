@@ -16,10 +16,10 @@ export async function insertEvents(tx: Tx, rows: readonly EventRow[]): Promise<v
   const done = (row: EventRow) => row.state === 'routed' || row.state === 'expired';
   await within(tx).query({
     name: 'events-insert',
-    text: `insert into carillon.events (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, routed_at, correlation_id, traceparent, request)
-           select id, tenant_id, type, status, severity, tags::text[], accepted_at, due_at, scheduled_for, expires_at, case when status = ${EVENT_STATES.routed} then carillon.now() end, correlation_id, traceparent, request::json
-             from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[])
-               as given (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, correlation_id, traceparent, request)`,
+    text: `insert into carillon.events (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, routed_at, correlation_id, traceparent, request, version)
+           select id, tenant_id, type, status, severity, tags::text[], accepted_at, due_at, scheduled_for, expires_at, case when status = ${EVENT_STATES.routed} then carillon.now() end, correlation_id, traceparent, request::json, version
+             from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::uuid[])
+               as given (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, correlation_id, traceparent, request, version)`,
     values: [
       bareArray(rows.map(({ event }) => event.id)),
       textArray(rows.map(({ event }) => event.tenantId)),
@@ -34,6 +34,7 @@ export async function insertEvents(tx: Tx, rows: readonly EventRow[]): Promise<v
       textArray(rows.map(({ event }) => event.correlationId)),
       textArray(rows.map(({ event }) => event.traceparent)),
       textArray(rows.map(({ requestJson }) => requestJson)),
+      rows.some(({ event }) => event.version !== null) ? bareArray(rows.map(({ event }) => event.version)) : '{}', // unnest fills up with null
     ],
   });
 }
@@ -50,13 +51,14 @@ interface ClaimedRow {
   correlation_id: string | null;
   traceparent: string | null;
   request: EventRequest;
+  version: string | null;
   cursor: string | null;
   ordering: number | null;
   ordering_number: number | null;
 }
 
 const COLUMNS =
-  'id, tenant_id, type, severity, tags, accepted_at, scheduled_for, expires_at, correlation_id, traceparent, request, cursor, ordering, ordering_number';
+  'id, tenant_id, type, severity, tags, accepted_at, scheduled_for, expires_at, correlation_id, traceparent, request, version, cursor, ordering, ordering_number';
 
 /** Locks due events, oldest first, until the end of the transaction. Routers never wait for one another. */
 export async function claimEvents(tx: Tx, limit: number): Promise<CarillonEvent[]> {
@@ -92,6 +94,7 @@ function toEvent(row: ClaimedRow): CarillonEvent {
     correlationId: row.correlation_id,
     traceparent: row.traceparent,
     request: row.request,
+    version: row.version,
     cursor: row.cursor,
     ordering: row.ordering === null || row.ordering_number === null ? undefined : { hash: row.ordering, number: row.ordering_number },
   };

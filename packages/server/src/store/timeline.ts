@@ -19,6 +19,7 @@ export interface EventRecord {
   readonly correlationId: string | null;
   readonly traceparent: string | null;
   readonly request: EventRequest;
+  readonly version: string | null;
 }
 
 export interface NotificationRecord {
@@ -79,7 +80,7 @@ export interface EntryRecord {
 }
 
 export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.accepted_at as "acceptedAt", e.scheduled_for as "scheduledFor", e.expires_at as "expiresAt",
-  e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request`;
+  e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request, e.version`;
 const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata,
   n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt"`;
 const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.channel, d.address, d.status, d.reason, d.critical,

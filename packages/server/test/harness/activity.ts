@@ -84,6 +84,7 @@ export async function activityServer(): Promise<ActivityServer> {
     recall,
     accepted: () => undefined,
     now,
+    eventType: () => null,
     maxScheduleDays: 25,
     checkMailbox,
     checkUrl: (text: string) => checkUrl(text, { allowLoopback: false, allowRanges: [] }),
@@ -207,6 +208,7 @@ export async function told(
     expiresAt: null,
     correlationId: null,
     traceparent: null,
+    version: null,
     cursor: null,
     request: { to: [userId], data: {}, subject: 'Disk almost full', body: '92 % used', ...request },
   };

@@ -10,6 +10,11 @@ export async function somethingOfEachKind(
   goneUrl: string,
 ): Promise<{ real: Record<string, string>; token: string }> {
   await api('POST', '/v1/users/batch', [{ id: 'ada', roles: ['owner'] }, { id: 'bob' }]);
+  const files = {
+    'event.yaml': 'title: Order shipped\nrecipients: [{ path: $.user_id }]\n',
+    'subject.liquid': 'Order {{ data.order_id }} is on its way',
+  };
+  await api('PUT', '/v1/event-types/order.shipped', { files });
   await api('POST', '/v1/suppressions', { channel: 'email', address: 'carol@example.org' });
   const told = await api('POST', '/v1/notifications', { to: ['ada'], subject: 'Hello' });
   const [item] = (await api('GET', `/v1/events/${told.body.id}`)).body.notifications;

@@ -191,6 +191,7 @@ function requestFor(type: string): AcceptRequest {
     correlationId: null,
     traceparent: null,
     request: { to: ['ada'], data: {} },
+    version: null,
     cursor: null,
   };
   const requestKey = { route: 'POST /v1/events', key: type, hash: Buffer.from(type) };

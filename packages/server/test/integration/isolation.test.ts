@@ -22,6 +22,7 @@ beforeAll(async () => {
   await server.api('PUT', `/v1/users/${USER}`, { email: 'ada@example.org', attributes: { secret: 'planted' } });
   await server.api('POST', `/v1/users/${USER}/rotate-secret`);
   await server.api('POST', '/v1/suppressions', { channel: 'email', address: 'planted@example.org' });
+  await server.api('PUT', '/v1/event-types/type-of-ours', { files: { 'event.yaml': 'title: planted' } });
   const told = await server.api(
     'POST',
     '/v1/notifications',
@@ -49,6 +50,7 @@ async function addTenant(): Promise<void> {
   await asThem('POST', '/v1/users/bob/rotate-secret');
   await asThem('POST', '/v1/suppressions', { channel: 'email', address: 'theirs@example.org' });
   await asThem('PUT', '/v1/preferences/defaults', {});
+  await asThem('PUT', '/v1/event-types/type-of-theirs', { files: { 'event.yaml': '' } });
   await asThem(
     'POST',
     '/v1/notifications',
@@ -249,6 +251,7 @@ function idsFor(path: string): [ours: string, unknown: string] {
     '/v1/inbox/': [ids.notification, publicId('ntf', fresh)],
     '/v1/deliveries/': [ids.delivery, publicId('dlv', fresh)],
     '/v1/api-keys/': [ids.key, publicId('key', fresh)],
+    '/v1/event-types/': ['type-of-ours', 'type-of-nobody'],
     '/v1/users/': [USER, 'a-user-of-nobody'],
     '/v1/suppressions/': ['email:planted@example.org', 'email:nobody@example.org'],
     '/v1/tenants/': [OURS, 'a-tenant-of-nobody'],
@@ -259,8 +262,13 @@ function idsFor(path: string): [ours: string, unknown: string] {
 }
 
 /** Makes what it names: an id that is free and one that another tenant has are used alike. */
-const CREATES = ['put /v1/users/{id}', 'put /v1/users/{id}/preferences', 'post /v1/users/{id}/token'];
-const BODIES: Record<string, unknown> = { put: {}, 'put /v1/users/{id}/preferences': { channels: {} }, 'post /v1/users/{id}/token': {} };
+const CREATES = ['put /v1/event-types/{id}', 'put /v1/users/{id}', 'put /v1/users/{id}/preferences', 'post /v1/users/{id}/token'];
+const BODIES: Record<string, unknown> = {
+  put: {},
+  'put /v1/event-types/{id}': { files: { 'event.yaml': '' } },
+  'put /v1/users/{id}/preferences': { channels: {} },
+  'post /v1/users/{id}/token': {},
+};
 
 /** All that is stored of our tenant. */
 async function stored(): Promise<Record<string, string>> {

@@ -80,7 +80,15 @@ async function insertEvent(): Promise<void> {
   const at = new Date(await nowMs());
   const event: CarillonEvent = {
     ...{ id: newId(at), tenantId: 'acme', type: 'inline', severity: 'low', tags: [], acceptedAt: at, dueAt: at },
-    ...{ scheduledFor: null, expiresAt: null, correlationId: null, traceparent: null, cursor: null, request: { to: ['ada'], data: {} } },
+    ...{
+      scheduledFor: null,
+      expiresAt: null,
+      correlationId: null,
+      traceparent: null,
+      version: null,
+      cursor: null,
+      request: { to: ['ada'], data: {} },
+    },
   };
   await db.database.transaction((tx) => insertEvents(tx, [{ event, requestJson: '{}', state: 'accepted' }]));
 }

@@ -1,6 +1,6 @@
 /** One mail as it goes on the wire: what the headers say, and the text beside the HTML. */
-import { compile } from 'html-to-text';
 import type { SendMailOptions } from 'nodemailer';
+import { htmlToText } from '../../lib/html-text.ts';
 import type { UnsubscribeLinks } from './channel.ts';
 import type { RenderedEmail } from './render.ts';
 
@@ -14,7 +14,7 @@ export interface MailEnds {
 
 /** Addresses are objects, never text: nothing is there to be parsed into a second recipient. */
 export function composeMail(
-  { subject, html, text = textOf(html) }: RenderedEmail,
+  { subject, html, text = htmlToText(html) }: RenderedEmail,
   { from, to, messageId, unsubscribe }: MailEnds,
 ): SendMailOptions {
   return {
@@ -66,23 +66,3 @@ function encodedWords(text: string): string {
   }
   return words.map((word) => `=?UTF-8?B?${Buffer.from(word).toString('base64')}?=`).join(' ');
 }
-
-const WIDTH = 78;
-
-/**
- * HTML as a person reads it: links with their addresses, headings as they were written, nothing of images. Tables that lay
- * out a mail are read as paragraphs; one that says `role="table"` or has the class `data` keeps its columns.
- */
-const textOf = compile({
-  wordwrap: WIDTH,
-  selectors: [
-    { selector: 'a', options: { hideLinkHrefIfSameAsText: true, ignoreHref: false, linkBrackets: ['<', '>'], noAnchorUrl: true } },
-    { selector: 'img', format: 'skip' },
-    ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map((selector) => ({ selector, options: { uppercase: false } })),
-    ...['table.data', 'table[role=table]'].map((selector) => ({
-      selector,
-      format: 'dataTable',
-      options: { uppercaseHeaderCells: false, maxColumnWidth: 40 },
-    })),
-  ],
-});

@@ -1,0 +1,139 @@
+/** What a type says of an event that is being accepted: whom it concerns, where, how heavily, under which tags. Pure. */
+import type { Asked, Filled } from '../domain/event-type.ts';
+import { CarillonError } from '../domain/error.ts';
+import type { RecipientRule } from '../domain/event.ts';
+import type { ChannelName } from '../domain/channel.ts';
+import { isLink } from '../lib/link.ts';
+import type { Checked } from './data-schema.ts';
+import type { Definition, RecipientSource } from './definition.ts';
+import { insideUrl } from './escape.ts';
+import { makeEngine, type CompiledTemplate, type Scope } from './liquid.ts';
+import type { Problem } from './problem.ts';
+import { valuesAt } from './json-path.ts';
+
+const MAX_RECIPIENTS = 1_000;
+const MAX_ID_BYTES = 256;
+const MAX_TAG_BYTES = 128;
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
+
+/** The short texts of a definition, compiled. */
+export interface Rules {
+  readonly definition: Definition;
+  readonly tags: readonly CompiledTemplate[];
+  readonly actionUrl: CompiledTemplate | undefined;
+}
+
+const plain = makeEngine({ target: 'plain', simple: true });
+const address = makeEngine({ target: 'plain', simple: true, write: insideUrl });
+
+export function compileRules(definition: Definition, file: string): { rules: Rules; problems: readonly Problem[] } {
+  const problems: Problem[] = [];
+  const attempt = (name: string, compile: () => CompiledTemplate) => {
+    try {
+      return compile();
+    } catch (error) {
+      problems.push({ file, message: `${name} ${(error as Error).message.split('\n', 1)[0] ?? ''}` });
+      return undefined;
+    }
+  };
+  const tags = definition.tags.flatMap((tag, at) => attempt(`tags.${at}`, () => plain(tag, tag)) ?? []);
+  const url = definition.action_url;
+  // A value that is the whole address, or begins it, is taken as it is; one further on can't leave its place.
+  const engine = url?.startsWith('{{') ? plain : address;
+  const actionUrl = url === undefined ? undefined : attempt('action_url', () => engine('action_url', url));
+  return { rules: { definition, tags, actionUrl }, problems };
+}
+
+/** Throws `invalid` where the data does not fit and the type is strict, or tags are required and none are given. */
+export function fill(rules: Rules, asked: Asked, { version, type, checked }: { version: string; type: string; checked: Checked }): Filled {
+  const { definition } = rules;
+  const { data, errors } = checked;
+  if (errors.length > 0 && !definition.lenient) throw misfit(type, errors);
+  if (definition.tags_required) requireTags(type, asked);
+  const severity = asked.severity ?? definition.severity;
+  const scope: Scope = { values: { data, event: { type, severity } }, locale: null, baseUrl: null };
+  const warnings = errors.map(({ pointer, detail }) => `data${pointer}: ${detail}`);
+  return {
+    version,
+    data,
+    to: asked.to.length > 0 ? asked.to : recipientsOf(definition.recipients, data, warnings),
+    exclude: excludedBy(definition, data),
+    severity,
+    tags: asked.tags ?? tagsOf(rules, scope, warnings),
+    channels: asked.channels ?? channelsOf(definition, severity),
+    critical: definition.critical,
+    category: definition.category,
+    expiresAfterMs: definition.expires_after ?? null,
+    actionUrl: asked.actionUrl ?? linkOf(rules, scope, warnings),
+    warnings,
+  };
+}
+
+function requireTags(type: string, { tags = [] }: Asked): void {
+  if (tags.length > 0) return;
+  const detail = `Events of the type ${type} carry tags.`;
+  throw new CarillonError('invalid', detail, { errors: [{ pointer: '/tags', code: 'required', detail }] });
+}
+
+/** Nobody to exclude is nothing to warn of. */
+function excludedBy({ exclude }: Definition, data: Filled['data']): string[] {
+  return [...new Set(exclude.flatMap((rule) => ('path' in rule ? idsAt(rule, data, []) : rule.users)))];
+}
+
+function misfit(type: string, errors: Checked['errors']): CarillonError {
+  return new CarillonError('invalid', `The data does not fit the type ${type}.`, {
+    errors: errors.map(({ pointer, code, detail }) => ({ pointer: `/data${pointer}`, code, detail })),
+  });
+}
+
+/** A tag that misses a value would name something else: it is left out. */
+function tagsOf({ tags }: Rules, scope: Scope, warnings: string[]): string[] {
+  const made = tags.flatMap((tag) => {
+    const text = whole(tag, scope, warnings)?.trim();
+    if (text === undefined) return [];
+    const fits = text !== '' && Buffer.byteLength(text) <= MAX_TAG_BYTES && !UNPRINTABLE.test(text);
+    if (!fits) warnings.push(`tags: ${JSON.stringify(text.slice(0, 40))} is no tag`);
+    return fits ? [text] : [];
+  });
+  return [...new Set(made)];
+}
+
+/** A link that misses a value leads somewhere else: it is left out. */
+function linkOf({ actionUrl }: Rules, scope: Scope, warnings: string[]): string | undefined {
+  const text = actionUrl && whole(actionUrl, scope, warnings)?.trim();
+  if (text === undefined || isLink(text)) return text;
+  warnings.push('action_url: what it makes is no link');
+  return undefined;
+}
+
+/** Undefined when a value is missing. */
+function whole(template: CompiledTemplate, scope: Scope, warnings: string[]): string | undefined {
+  const made = template.render(scope);
+  warnings.push(...made.warnings, ...(made.ok ? [] : [made.detail]));
+  return made.ok && made.warnings.length === 0 ? made.value : undefined;
+}
+
+function recipientsOf(sources: readonly RecipientSource[], data: Filled['data'], warnings: string[]): RecipientRule[] {
+  const rules = sources.flatMap((source) => ('rules' in source ? source.rules : idsAt(source, data, warnings)));
+  if (rules.length <= MAX_RECIPIENTS) return rules;
+  const detail = `The data names more than ${MAX_RECIPIENTS} recipients.`;
+  throw new CarillonError('invalid', detail, { errors: [{ pointer: '/data', code: 'too_big', detail }] });
+}
+
+function idsAt({ path, text }: Extract<RecipientSource, { path: unknown }>, data: Filled['data'], warnings: string[]): string[] {
+  const values = valuesAt(path, data).flat();
+  const ids = values.map((value) => (typeof value === 'number' ? String(value) : value)).filter(isId);
+  if (values.length === 0) warnings.push(`recipients: ${text} names nobody`);
+  if (ids.length < values.length) warnings.push(`recipients: ${text} names what is no user id`);
+  return ids;
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= MAX_ID_BYTES && !UNPRINTABLE.test(value);
+}
+
+function channelsOf({ channels }: Definition, severity: Filled['severity']): ChannelName[] | undefined {
+  if (!channels) return undefined;
+  const wanted = Object.entries(channels).filter(([, when]) => when?.severities?.includes(severity) ?? true);
+  return wanted.map(([name]) => name);
+}

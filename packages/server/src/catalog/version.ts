@@ -1,0 +1,91 @@
+/** One version as it is used: what its definition says, and its content, in this thread or in one that can be killed. */
+import type { Asked, EventTypeVersion, Filled } from '../domain/event-type.ts';
+import { CarillonError } from '../domain/error.ts';
+import { compileContent, type ChannelContent, type Content, type NotificationText } from './content.ts';
+import type { Checked } from './data-schema.ts';
+import { DEFINITION_FILE, readDefinition, type Definition } from './definition.ts';
+import { compileRules, fill, type Rules } from './fill.ts';
+import type { Rendered, Scope } from './liquid.ts';
+import { describeProblem, type Problem } from './problem.ts';
+import type { Sandbox, Subject } from './sandbox.ts';
+import type { Work } from './sandbox-worker.ts';
+
+export interface Version {
+  readonly type: string;
+  readonly version: string;
+  readonly definition: Definition;
+  /** Whether what is shown depends on who reads. */
+  readonly personal: boolean;
+  readonly fill: (asked: Asked) => Promise<Filled>;
+  /** In the order of the scopes. */
+  readonly notifications: (
+    scopes: readonly Scope[],
+  ) => readonly Rendered<NotificationText>[] | Promise<readonly Rendered<NotificationText>[]>;
+  /** Undefined: nothing is written for this channel. */
+  readonly channel: (name: string, scope: Scope) => Rendered<ChannelContent> | undefined | Promise<Rendered<ChannelContent> | undefined>;
+}
+
+interface Runner {
+  readonly check: (data: Asked['data']) => Checked | Promise<Checked>;
+  readonly notifications: Version['notifications'];
+  readonly channel: Version['channel'];
+}
+
+/**
+ * Without a sandbox the content runs in this thread: for the operator's own files. Throws for what is no version: it was
+ * checked before it was stored.
+ */
+export function openVersion({ type, version, files }: EventTypeVersion, sandbox: Sandbox | null): Version {
+  const read = readDefinition(files[DEFINITION_FILE] ?? '', null);
+  if (!read.ok) throw notAVersion(type, read.problems);
+  const definition = read.value;
+  const { rules, problems } = compileRules(definition, DEFINITION_FILE);
+  if (problems.length > 0) throw notAVersion(type, problems);
+  const subject = { key: version, type, files };
+  const runner = sandbox ? sandboxed(sandbox, subject) : inThisThread(subject, definition);
+  return {
+    type,
+    version,
+    definition,
+    personal: Object.entries(files).some(([name, source]) => name.endsWith('.liquid') && /\buser\b|\|\s*t\b/.test(source)),
+    fill: async (asked) => filled(rules, asked, { type, version, checked: await runner.check(asked.data) }),
+    notifications: runner.notifications,
+    channel: runner.channel,
+  };
+}
+
+function filled(rules: Rules, asked: Asked, about: { type: string; version: string; checked: Checked }): Filled {
+  return fill(rules, asked, about);
+}
+
+function notAVersion(type: string, problems: readonly Problem[]): Error {
+  return new Error(`the stored event type ${type} can't be used: ${problems.map(describeProblem).join('; ')}`);
+}
+
+function inThisThread({ type, files }: Subject, definition: Definition): Runner {
+  const compiled = compileContent(type, files, definition);
+  if (!compiled.ok) throw notAVersion(type, compiled.problems);
+  const { content } = compiled;
+  return { check: content.check, notifications: (scopes) => scopes.map(content.notification), channel: content.channel };
+}
+
+function sandboxed(sandbox: Sandbox, subject: Subject): Runner {
+  const run = <T>(work: Work) => sandbox.run<T>(subject, work);
+  return {
+    check: async (data) => {
+      const ran = await run<ReturnType<Content['check']>>({ kind: 'check', data });
+      if (ran.ok) return ran.value;
+      throw new CarillonError('invalid', `The data can't be checked: ${ran.detail}`, {
+        errors: [{ pointer: '/data', code: 'schema_failed', detail: ran.detail }],
+      });
+    },
+    notifications: async (scopes) => {
+      const ran = await run<readonly Rendered<NotificationText>[]>({ kind: 'notifications', scopes });
+      return ran.ok ? ran.value : scopes.map(() => ({ ok: false, detail: ran.detail, warnings: [] }));
+    },
+    channel: async (name, scope) => {
+      const ran = await run<Rendered<ChannelContent> | undefined>({ kind: 'channel', name, scope });
+      return ran.ok ? ran.value : { ok: false, detail: ran.detail, warnings: [] };
+    },
+  };
+}

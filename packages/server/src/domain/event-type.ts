@@ -1,0 +1,58 @@
+/** What the catalog knows of a type of event, as the stages see it. */
+import type { ChannelName } from './channel.ts';
+import type { RecipientRule, Severity } from './event.ts';
+
+/** The files of one type, by their path below its folder, with the layouts and partials that they use (`_layouts/…`, `_partials/…`). */
+export type EventTypeFiles = Readonly<Record<string, string>>;
+
+/** One immutable version: the same files always make the same one. */
+export interface EventTypeVersion {
+  readonly type: string;
+  /** UUID, made from the content. */
+  readonly version: string;
+  readonly files: EventTypeFiles;
+}
+
+/** What people are shown of a type. */
+export interface EventTypeSummary {
+  readonly title: string | null;
+  readonly category: string | null;
+  readonly severity: Severity;
+  readonly critical: boolean;
+  readonly channels: readonly ChannelName[];
+}
+
+/** The request's own words on what the catalog would else decide. */
+export interface Asked {
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly to: readonly RecipientRule[];
+  readonly severity: Severity | undefined;
+  readonly tags: readonly string[] | undefined;
+  readonly channels: readonly ChannelName[] | undefined;
+  readonly actionUrl: string | undefined;
+}
+
+/** What an event is accepted with, once its type has had its say. */
+export interface Filled {
+  readonly version: string;
+  /** Defaults filled in. */
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly to: readonly RecipientRule[];
+  /** User ids. */
+  readonly exclude: readonly string[];
+  readonly severity: Severity;
+  readonly tags: readonly string[];
+  readonly channels: readonly ChannelName[] | undefined;
+  readonly critical: boolean;
+  readonly category: string | undefined;
+  readonly expiresAfterMs: number | null;
+  readonly actionUrl: string | undefined;
+  /** What was missing or did not fit, and did not stop it. */
+  readonly warnings: readonly string[];
+}
+
+/** A type as accepting uses it. `fill` throws `invalid` for data that does not fit, with pointers under `/data`. */
+export interface CurrentType {
+  readonly version: string;
+  readonly fill: (asked: Asked) => Promise<Filled>;
+}

@@ -1,0 +1,153 @@
+/** The catalog, wired: the operator's files, what tenants pushed, and how processes hear of changes. Part of the composition root. */
+import { existsSync } from 'node:fs';
+import { bundle, toVersion } from './catalog/bundle.ts';
+import { makeCatalog, type Catalog } from './catalog/catalog.ts';
+import { fingerprint, loadCatalog } from './catalog/load.ts';
+import { below, CatalogError, describeProblem, type Problem } from './catalog/problem.ts';
+import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
+import { mistakesOf, problemsOf, summaryIn } from './catalog/validate.ts';
+import type { EventTypeDeps } from './api/routes/event-types.ts';
+import type { Registry } from './channels/registry.ts';
+import type { Config } from './config.ts';
+import type { Tx } from './domain/event.ts';
+import type { EventTypeFiles, EventTypeVersion } from './domain/event-type.ts';
+import type { Core } from './main-core.ts';
+import type { Chore } from './scheduler/scheduler.ts';
+import type { Database } from './store/database.ts';
+import {
+  changedOwners,
+  currentVersions,
+  findVersion,
+  INSTALLATION,
+  putEventTypes,
+  retireOthers,
+  versionIn,
+  type NewEventType,
+} from './store/event-types.ts';
+import type { Log } from './telemetry/log.ts';
+
+export interface CatalogParts {
+  readonly catalog: Catalog<Tx>;
+  readonly makeVersion: EventTypeDeps['makeVersion'];
+  readonly chores: readonly Chore[];
+  readonly close: () => Promise<void>;
+}
+
+const DEFAULT_DIRECTORY = 'catalog';
+const THREADS = 2;
+const RELOAD_MS = 500;
+const POLL_MS = 5_000;
+/** Longer than the poll, and than a transaction that was open while the last poll looked. */
+const LOOK_BACK_MS = 30_000;
+
+/** Undefined: there is no catalog of files. */
+export function catalogDirectory(config: Pick<Config, 'catalog.dir'>): string | undefined {
+  return config['catalog.dir'] ?? (existsSync(DEFAULT_DIRECTORY) ? DEFAULT_DIRECTORY : undefined);
+}
+
+/** What looks like a mistake in files that are valid. */
+export function mistakesIn(versions: readonly EventTypeVersion[]): Problem[] {
+  return versions.flatMap(({ type, files }) => below(type, mistakesOf(type, files)));
+}
+
+/** Throws CatalogError with everything that is wrong with the files. */
+export function readCatalog(directory: string, channels: readonly string[]): readonly EventTypeVersion[] {
+  const missing = [{ file: '.', message: 'does not exist: make it, or change catalog.dir' }];
+  if (!existsSync(directory)) throw new CatalogError(directory, missing);
+  const { versions, problems } = loadCatalog(directory, (type, files) => problemsOf(type, files, channels));
+  if (problems.length > 0) throw new CatalogError(directory, problems);
+  return versions;
+}
+
+/** Makes what the files say current, once they have been read. `changed` tells other processes. */
+export async function openCatalog(core: Core, channels: Registry, changed: () => void): Promise<CatalogParts> {
+  const { config, database, clock, opened, log } = core;
+  const names = [...channels.facts.keys()];
+  const directory = catalogDirectory(config);
+  const versions = directory === undefined ? undefined : readCatalog(directory, names);
+  const sandbox = makeSandbox({ deadlineMs: config['catalog.deadline'], threads: THREADS, monotonicMs: clock.monotonicMs, log });
+  const catalog = makeCatalog<Tx>({
+    currentVersions: (owner) => currentVersions(database.engine, owner),
+    findVersion: (tx, tenantId, version) => (tx ? versionIn(tx, tenantId, version) : findVersion(database.engine, tenantId, version)),
+    sandbox,
+  });
+  const install = async (read: readonly EventTypeVersion[]) => {
+    if (!(await installFiles(database, read))) return;
+    catalog.forget(INSTALLATION);
+    changed();
+  };
+  if (versions) await install(versions);
+  return {
+    catalog,
+    makeVersion: (type, files) => makeVersion(sandbox, names, { type, files }),
+    chores: [
+      ...(opened.exclusive ? [] : [{ name: 'catalog-changes', everyMs: POLL_MS, run: () => forgetChanged(database, catalog) }]),
+      ...(directory !== undefined && config.env === 'development' ? [reload({ directory, names, install, log })] : []),
+    ],
+    close: sandbox.close,
+  };
+}
+
+/** False when all was so already. */
+function installFiles(database: Database, versions: readonly EventTypeVersion[]): Promise<boolean> {
+  const types = versions.map((version): NewEventType => ({ ...version, summary: summaryIn(version.files) }));
+  return database.transaction(async (tx) => {
+    const put = types.length > 0 ? await putEventTypes(tx, INSTALLATION, types) : [];
+    const retired = await retireOthers(
+      tx,
+      types.map(({ type }) => type),
+    );
+    return put.length + retired.length > 0;
+  });
+}
+
+/** What a lost hint was about. */
+async function forgetChanged(database: Database, catalog: Catalog<Tx>): Promise<void> {
+  for (const owner of await changedOwners(database.engine, LOOK_BACK_MS)) catalog.forget(owner);
+}
+
+interface Reload {
+  readonly directory: string;
+  readonly names: readonly string[];
+  readonly install: (versions: readonly EventTypeVersion[]) => Promise<void>;
+  readonly log: Log;
+}
+
+/** Files that changed hold from then on; broken ones are reported, and what was current stays. */
+function reload({ directory, names, install, log }: Reload): Chore {
+  let seen = fingerprint(directory);
+  const run = async () => {
+    const now = fingerprint(directory);
+    if (now === seen) return;
+    seen = now;
+    try {
+      const versions = readCatalog(directory, names);
+      await install(versions);
+      log('catalog.reloaded', { types: versions.length });
+    } catch (error) {
+      if (!(error instanceof CatalogError)) throw error;
+      log('catalog.broken', { problems: error.problems.map(describeProblem) });
+    }
+  };
+  return { name: 'catalog-files', everyMs: RELOAD_MS, run };
+}
+
+type Made = ReturnType<EventTypeDeps['makeVersion']>;
+
+/** What a tenant wrote is read and tried in a thread that can be killed. */
+async function makeVersion(
+  sandbox: Sandbox,
+  channels: readonly string[],
+  { type, files: given }: { type: string; files: EventTypeFiles },
+): Made {
+  const isShared = (name: string) => name.startsWith('_');
+  const own = Object.fromEntries(Object.entries(given).filter(([name]) => !isShared(name)));
+  const version = toVersion(type, bundle(own, Object.fromEntries(Object.entries(given).filter(([name]) => isShared(name)))));
+  const ran = await sandbox.run<{ problems: Problem[]; mistakes: Problem[] }>(
+    { key: `${version.version}:check`, type, files: version.files },
+    { kind: 'validate', channels },
+  );
+  if (!ran.ok) return { ok: false, problems: [{ file: '.', message: `can't be checked: ${ran.detail}` }] };
+  if (ran.value.problems.length > 0) return { ok: false, problems: ran.value.problems };
+  return { ok: true, made: { ...version, summary: summaryIn(version.files) }, warnings: ran.value.mistakes };
+}
