@@ -1,4 +1,5 @@
 /** With a test key everything runs as always, nothing leaves, and some recipients stand for what can happen. */
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../harness/core.ts';
 import { startMailServer, type MailServer } from '../harness/mail-server.ts';
@@ -20,6 +21,7 @@ beforeAll(async () => {
     'email.smtp.from': 'carillon@example.org',
     'email.retry': [1_000, 1_000],
     'webhook.retry': [1_000, 1_000],
+    channels: { texts: { enabled: true, module: join(import.meta.dirname, 'fixtures/modules/texts.ts') } },
   });
   const scopes = ['events:write', 'events:read', 'users:write'];
   key = (await server.api('POST', '/v1/api-keys', { name: 'ci', scopes, tenant_id: 'default:test' })).body.key;
@@ -84,6 +86,33 @@ test.each(Object.keys(ADDRESSES) as (keyof typeof ADDRESSES)[])(
         { provider, outcome: 'accepted', status: 200 },
       ],
     });
+  },
+  60_000,
+);
+
+test('a channel whose address is in the preferences is simulated by the same addresses', async () => {
+  await call('PUT', '/v1/users/chatty/preferences', {
+    channels: { slack: { enabled: true, webhook_url: 'https://simulator.example/bounced' } },
+  });
+  expect(await timelineOf({ user_id: 'chatty' }, 'slack')).toMatchObject({
+    status: 'failed',
+    reason: 'address_rejected',
+    attempts: [{ provider: 'slack.simulated', outcome: 'permanent' }],
+  });
+}, 60_000);
+
+test.each([
+  ['+15555550100', 'delivered', 'sent', 1],
+  ['+15555550101', 'failed', 'address_rejected', 1],
+  ['+15555550102', 'failed', 'retries_exhausted', 3],
+  ['+15555550103', 'delivered', 'sent', 2],
+])(
+  'phone %s: %s, %s',
+  async (phone, status, reason, attempts) => {
+    await call('PUT', `/v1/users/${phone}/preferences`, { channels: { texts: { enabled: true, phone } } });
+    const timeline = await timelineOf({ user_id: phone }, 'texts');
+    expect(timeline).toMatchObject({ status, reason });
+    expect(timeline.attempts.map(({ provider }) => provider)).toEqual(Array(attempts).fill('texts.simulated'));
   },
   60_000,
 );
