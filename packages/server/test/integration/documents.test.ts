@@ -27,3 +27,31 @@ test('the path in ARCHITECTURE has at most nine files, and they are as long as i
     expect(Math.abs(counted - lines), `${file} has ${counted} lines`).toBeLessThanOrEqual(counted * 0.1);
   }
 });
+
+/** A title as it stands in a file: up to its end, or up to what a table fills in. */
+function hasTest(file: string, title: string): boolean {
+  const paths = testFiles().filter((path) => path.endsWith(`/${file}`));
+  return paths.some((path) =>
+    [...read(path).matchAll(/\b(?:test|describe)(?:\.each\([^)]*\))?\(\s*(['"`])(.*?)\1,/gs)].some(([, , own = '']) =>
+      own.startsWith(title),
+    ),
+  );
+}
+
+function testFiles(): string[] {
+  return ['packages/server/src', 'packages/server/test'].flatMap((folder) =>
+    readdirSync(join(REPOSITORY, folder), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.test.ts'))
+      .map((path) => join(folder, path)),
+  );
+}
+
+test('each row of the security model names a test that there is', () => {
+  const text = read('docs/guides/security-model.md');
+  const rows = [...text.matchAll(/^\| (.*) \|$/gm)]
+    .map(([, cells = '']) => cells.split(' | '))
+    .filter(([what]) => what !== 'what comes' && !what?.startsWith('---'));
+  expect(rows.length).toBeGreaterThan(35);
+  const proofs = rows.map(([what, , proof = '']) => ({ what, proof: /^`([^`]+\.test\.ts)`: (.+)$/.exec(proof) }));
+  expect(proofs.filter(({ proof }) => !proof || !hasTest(proof[1]!, proof[2]!)).map(({ what }) => what)).toEqual([]);
+});
