@@ -7,6 +7,7 @@ import { Command } from 'commander';
 import { renderReferences } from './api/references.ts';
 import { ConfigError, loadConfig, ROLES, SETTINGS, type Config } from './config.ts';
 import { CatalogError, describeProblem } from './catalog/problem.ts';
+import { reEncrypt } from './main-keys.ts';
 import { start } from './main.ts';
 import { CHANNEL_NAMES } from './main-channels.ts';
 import { catalogDirectory, mistakesIn, readCatalog } from './main-catalog.ts';
@@ -42,6 +43,18 @@ program
   .description('Check the event types in a folder: unknown variables, missing texts, content past a limit of its channel.')
   .action((dir?: string) => {
     validate(load(dir === undefined ? {} : { 'catalog.dir': dir }));
+  });
+program
+  .command('keys')
+  .description('Keys of the installation.')
+  .command('re-encrypt')
+  .description('Seal every secret in the database again under encryption_key. The server may run, and it may be stopped and begun again.')
+  .action(async () => {
+    const config = load();
+    const { log, close } = makeLog({ level: 'error' });
+    const { count, keyId } = await reEncrypt(config, log);
+    close();
+    process.stdout.write(`${count} secrets were sealed again under key ${keyId}; none is left under another\n`);
   });
 program.command('generate').description('Write openapi.json and docs/reference below this folder, from the code.').action(generate);
 

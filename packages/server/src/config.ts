@@ -10,6 +10,7 @@ import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import { ACCESS_SETTINGS } from './config-access.ts';
 import { LIMIT_SETTINGS } from './config-limits.ts';
+import { KEY_SETTINGS, keyProblems } from './config-keys.ts';
 import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
 import {
   choice,
@@ -71,12 +72,7 @@ export const SETTINGS = [
     'What API keys are hashed with. Changing it makes every key invalid. Development makes one and keeps it in the database.',
     { secret: true },
   ),
-  optional(
-    'encryption_key',
-    text('32 bytes in base64', isKey),
-    "What tenants' secrets are encrypted with at rest. Development makes one and keeps it in the database.",
-    { secret: true },
-  ),
+  ...KEY_SETTINGS,
   optional(
     'bootstrap_key',
     text('16 to 256 printable characters without spaces', (value) => /^[\x21-\x7e]{16,256}$/.test(value)),
@@ -254,7 +250,13 @@ const LEASE_MARGIN_MS = 1_000;
 
 /** What no setting alone can tell: looked at once all sources are merged. */
 function crossCheck(config: Config): string[] {
-  return [...timeProblems(config), ...deliveryProblems(config), ...productionProblems(config), ...signingProblems(config)];
+  return [
+    ...timeProblems(config),
+    ...deliveryProblems(config),
+    ...productionProblems(config),
+    ...signingProblems(config),
+    ...keyProblems(config),
+  ];
 }
 
 function timeProblems(config: Config): string[] {
@@ -329,12 +331,6 @@ function isPublicUrl(value: string): boolean {
 
 function isOrigin(value: string): boolean {
   return isHttpUrl(value) && new URL(value).origin === value;
-}
-
-/** Base64 that decodes to 32 bytes and back to the same text, padding aside. */
-function isKey(value: string): boolean {
-  const bytes = Buffer.from(value, 'base64');
-  return bytes.length === 32 && bytes.toString('base64').replace(/=+$/, '') === value.replace(/=+$/, '');
 }
 
 function isCidr(value: string): boolean {

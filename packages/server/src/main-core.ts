@@ -4,16 +4,17 @@ import { SCOPES } from './api/auth.ts';
 import type { Config } from './config.ts';
 import type { QuietHours } from './domain/quiet-hours.ts';
 import type { Clock } from './lib/clock.ts';
-import { makeVault, type Vault } from './lib/crypto.ts';
+import type { Vault } from './lib/crypto.ts';
 import { makeEgress, type Egress } from './lib/egress.ts';
 import { makeUnsubscribeTokens, type UnsubscribeTokens } from './lib/unsubscribe.ts';
 import { addDays, instantsOf, localOf } from './lib/zone.ts';
 import { quietUntil, type When } from './router/quiet-hours.ts';
+import { openVault } from './main-keys.ts';
 import { bootstrap } from './store/bootstrap.ts';
 import type { Database } from './store/database.ts';
 import type { Opened } from './store/open.ts';
 import { rememberDefaults, type Defaults } from './store/preferences.ts';
-import { developmentSecrets } from './store/settings.ts';
+import { makeDevelopmentKey, makeDevelopmentSecret } from './store/settings.ts';
 import { newTenantSecrets, secretContext, tenantSecret, type SealedSecret, type SecretPurpose } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
 import { makeMetrics, type Metrics } from './telemetry/metrics.ts';
@@ -45,13 +46,11 @@ export interface Core {
 }
 
 const MAX_RESPONSE_BYTES = 64 * 1024;
-/** The id that sealed secrets carry. */
-const ENCRYPTION_KEY_ID = '1';
 
 export async function makeCore(opened: Opened, { config, clock, log }: { config: Config; clock: Clock; log: Log }): Promise<Core> {
   const { database } = opened;
-  const { secret, encryptionKey } = await secretsOf(config, database);
-  const vault = makeVault({ keys: new Map([[ENCRYPTION_KEY_ID, Buffer.from(encryptionKey, 'base64')]]), current: ENCRYPTION_KEY_ID });
+  const { secret, madeKey } = await secretsOf(config, database);
+  const vault = await openVault(config, database, madeKey);
   const pepper = Buffer.from(secret);
   const tenantKey = keysOf(database, vault);
   const webhookKey = async (tenantId: string) => {
@@ -95,12 +94,12 @@ function keysOf(database: Database, vault: Vault): Core['tenantKey'] {
   };
 }
 
-/** Production is given its secrets (config.ts refuses it without); development makes them, and keeps them in the database. */
-async function secretsOf(config: Config, database: Database): Promise<{ secret: string; encryptionKey: string }> {
-  const { secret, encryption_key: encryptionKey } = config;
-  if (secret !== undefined && encryptionKey !== undefined) return { secret, encryptionKey };
-  const made = await developmentSecrets(database.engine, randomBytes);
-  return { secret: secret ?? made.secret, encryptionKey: encryptionKey ?? made.encryptionKey };
+/** Production is given its secrets (config.ts refuses it without); development makes what is missing, and keeps it in the database. */
+async function secretsOf(config: Config, { engine }: Database): Promise<{ secret: string; madeKey: string | undefined }> {
+  return {
+    secret: config.secret ?? (await makeDevelopmentSecret(engine, randomBytes)),
+    madeKey: config.encryption_key === undefined ? await makeDevelopmentKey(engine, randomBytes) : undefined,
+  };
 }
 
 function egressOf(config: Config, log: Log): Egress {

@@ -16,6 +16,8 @@ export interface Vault {
   readonly seal: (plain: Uint8Array, context: string) => Uint8Array;
   /** Throws when the key is unknown, the bytes were changed, or `context` is not the one it was sealed with. */
   readonly open: (sealed: Uint8Array, context: string) => Buffer;
+  /** What begins everything that is sealed under the current key. */
+  readonly head: Uint8Array;
 }
 
 /**
@@ -49,7 +51,7 @@ export function makeVault({ keys, current }: { keys: ReadonlyMap<string, Buffer>
     return Buffer.concat([decipher.update(bytes.subarray(bodyAt)), decipher.final()]);
   }
 
-  return { seal, open };
+  return { seal, open, head };
 }
 
 function checkKey(id: string, key: Buffer): void {

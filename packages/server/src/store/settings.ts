@@ -23,17 +23,19 @@ export async function setIfAbsent(db: Queryable, name: string, value: string): P
   return row.value;
 }
 
-export interface InstallationSecrets {
-  /** Text of at least 32 characters, as in `CARILLON_SECRET`. */
-  readonly secret: string;
-  /** 32 bytes in base64, as in `CARILLON_ENCRYPTION_KEY`. */
-  readonly encryptionKey: string;
+const KEY = 'development.encryption_key';
+
+/** The encryption key that development has made, 32 bytes in base64; undefined when it made none. */
+export function developmentKey(db: Queryable): Promise<string | undefined> {
+  return getSetting(db, KEY);
 }
 
-/** Development only: made at the first start and kept in the database, so that they outlive the process. `random` returns that many bytes. */
-export async function developmentSecrets(db: Queryable, random: (bytes: number) => Buffer): Promise<InstallationSecrets> {
-  return {
-    secret: await setIfAbsent(db, 'development.secret', random(32).toString('base64url')),
-    encryptionKey: await setIfAbsent(db, 'development.encryption_key', random(32).toString('base64')),
-  };
+/** Development only: what was not given is made at the first start and kept in the database, so that it outlives the process. `random` returns that many bytes. */
+export function makeDevelopmentKey(db: Queryable, random: (bytes: number) => Buffer): Promise<string> {
+  return setIfAbsent(db, KEY, random(32).toString('base64'));
+}
+
+/** Likewise: text of at least 32 characters. */
+export function makeDevelopmentSecret(db: Queryable, random: (bytes: number) => Buffer): Promise<string> {
+  return setIfAbsent(db, 'development.secret', random(32).toString('base64url'));
 }
