@@ -8,7 +8,15 @@ const TEST = ['\\.test\\.ts$', '^packages/[^/]+/test/'];
 /** The words of the architecture page. A folder that is missing here is refused by `known-folders`. */
 const STAGES = ['ingest', 'router', 'scheduler', 'delivery', 'realtime', 'outbound'];
 const FOLDERS = ['domain', 'lib', 'telemetry', 'store', 'channels', 'catalog', 'api', ...STAGES];
-const DECISIONS = ['router/decide', 'router/quiet-hours', 'router/digest', 'delivery/outcome', 'delivery/gate', 'channels/[^/]+/render'];
+const DECISIONS = [
+  'router/decide',
+  'router/quiet-hours',
+  'router/digest',
+  'delivery/outcome',
+  'delivery/gate',
+  'delivery/failover',
+  'channels/[^/]+/render',
+];
 
 const either = (words) => `(${words.join('|')})`;
 const folders = (names) => names.map((name) => `${SERVER}${name}/`);

@@ -25,3 +25,5 @@ const minutes = (...waits: readonly number[]): readonly number[] => waits.map((w
 
 /** 30 s, 2 min, 10 min. */
 export const CHAT_RETRY = minutes(0.5, 2, 10);
+/** Eight attempts over four hours. */
+export const LONG_RETRY = minutes(0.5, 2, 10, 20, 30, 60, 120);

@@ -21,7 +21,7 @@ async function providersOf(kind: ChannelKind, setting: ChannelSetting | undefine
     const making = setting.providers.map(async (one) =>
       one.module === undefined ? makeProvider(kind, one, tools) : fromModule(one.module, one.options),
     );
-    return Promise.all(making);
+    return distinct(await Promise.all(making));
   }
   const wanted = setting?.options !== undefined || kind.ready || setting?.enabled === true;
   return wanted ? [makeProvider(kind, { name: kind.standard, options: setting?.options }, tools)] : [];
@@ -31,4 +31,15 @@ function makeProvider({ makers }: ChannelKind, { name = '', options }: ProviderS
   const make = makers[name];
   if (!make) throw new Error(`${name} is none of its providers; the nearest is ${nearest(name, Object.keys(makers)) ?? '(none)'}`);
   return make(options, tools);
+}
+
+/** Two accounts with one carrier are two providers: the second is known as `sms.twilio-2`. */
+function distinct(providers: readonly Provider[]): Provider[] {
+  const seen = new Map<string, number>();
+  return providers.map((provider) => {
+    const count = (seen.get(provider.id) ?? 0) + 1;
+    seen.set(provider.id, count);
+    if (count === 1) return provider;
+    return { id: `${provider.id}-${count}`, send: (message, signal) => provider.send(message, signal), close: provider.close };
+  });
 }

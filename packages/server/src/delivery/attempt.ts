@@ -1,14 +1,16 @@
 /** One leased delivery: asked at the gate, prepared, sent once, and what came of it as the row to record. */
-import type { Message, Provider, SendResult } from '../domain/channel.ts';
+import type { SendResult } from '../domain/channel.ts';
 import { OUTCOMES, type Completion, type DeliveryJob } from '../domain/delivery.ts';
 import type { Preferences } from '../domain/preference.ts';
 import type { QuietHours } from '../domain/quiet-hours.ts';
 import { describeError } from '../lib/describe-error.ts';
+import { movesOn } from './failover.ts';
 import { gate } from './gate.ts';
 import { outcomeOf, type Outcome, type RetryPolicy } from './outcome.ts';
+import type { Prepared } from './prepare.ts';
 
 export interface AttemptDeps {
-  readonly prepare: (job: DeliveryJob) => Promise<{ provider: Provider; message: Message }>;
+  readonly prepare: (job: DeliveryJob) => Promise<Prepared>;
   readonly suppress: (job: DeliveryJob) => Promise<void>;
   readonly policyOf: (job: DeliveryJob) => RetryPolicy;
   /** Beyond it nothing is sent. */
@@ -49,9 +51,9 @@ export async function attempt(deps: AttemptDeps, job: DeliveryJob, kill: AbortSi
   const startedMs = deps.monotonicMs();
   const sent = await send(deps, job, kill);
   if (sent === 'interrupted') return { completion: null, answered: null };
-  const { provider, result } = sent;
+  const { provider, result, movesOn } = sent;
   const chance = { until: deps.until(job), now: deps.now(), random: deps.random() };
-  const outcome = outcomeOf(result, { attempt: job.attempt, maxAttempts: job.maxAttempts, policy, ...chance });
+  const outcome = outcomeOf(result, { attempt: job.attempt, maxAttempts: job.maxAttempts, policy, movesOn, ...chance });
   const durationMs = Math.round(deps.monotonicMs() - startedMs);
   if (outcome.state === 'failed' && outcome.suppress) await suppress(deps, job);
   deps.observe({ job, provider, result, outcome, durationMs });
@@ -87,20 +89,26 @@ function stoppedAtGate(
   return used ? { kind: 'gate', state: 'failed', reason: 'retries_exhausted', attemptReason: 'retries_exhausted' } : undefined;
 }
 
-async function send(
-  deps: AttemptDeps,
-  job: DeliveryJob,
-  kill: AbortSignal,
-): Promise<{ provider: string; result: SendResult } | 'interrupted'> {
-  let name: string = job.channel;
+interface Sent {
+  readonly provider: string;
+  readonly result: SendResult;
+  readonly movesOn: boolean;
+}
+
+async function send(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Promise<Sent | 'interrupted'> {
+  let prepared: Prepared | undefined;
+  const sent = (result: SendResult): Sent => ({
+    provider: prepared?.provider.id ?? job.channel,
+    result,
+    movesOn: prepared !== undefined && movesOn(prepared.providers, prepared.provider, result),
+  });
   try {
-    const { provider, message } = await deps.prepare(job);
-    name = provider.id;
-    return { provider: name, result: await within(deps.sendTimeoutMs, provider.send(message, kill)) };
+    prepared = await deps.prepare(job);
+    return sent(await within(deps.sendTimeoutMs, prepared.provider.send(prepared.message, kill)));
   } catch (error) {
     if (kill.aborted) return 'interrupted';
-    deps.log('delivery.internal', { deliveryId: job.id, provider: name, error }); // a bug of ours, not theirs
-    return { provider: name, result: { kind: 'transient', reason: 'internal', detail: describeError(error) } };
+    deps.log('delivery.internal', { deliveryId: job.id, provider: prepared?.provider.id ?? job.channel, error }); // a bug of ours, not theirs
+    return sent({ kind: 'transient', reason: 'internal', detail: describeError(error) });
   }
 }
 

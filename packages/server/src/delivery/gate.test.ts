@@ -27,6 +27,7 @@ const job: DeliveryJob = {
   token: '4',
   attempt: 2,
   maxAttempts: null,
+  last: null,
   critical: false,
   createdAt: NOW,
   expiresAt: null,

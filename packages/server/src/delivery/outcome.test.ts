@@ -8,7 +8,16 @@ const DELAYS = [5_000, 300_000, 1_800_000];
 const FAR = new Date(NOW.getTime() + 100 * 24 * HOUR);
 
 const outcome = (result: SendResult, context: Partial<OutcomeContext> = {}) =>
-  outcomeOf(result, { attempt: 1, maxAttempts: null, policy: { delaysMs: DELAYS }, until: FAR, now: NOW, random: 0.5, ...context });
+  outcomeOf(result, {
+    attempt: 1,
+    maxAttempts: null,
+    policy: { delaysMs: DELAYS },
+    movesOn: false,
+    until: FAR,
+    now: NOW,
+    random: 0.5,
+    ...context,
+  });
 const transient = (retryAfterMs?: number, reason: 'provider_error' | 'rate_limited' = 'provider_error'): SendResult => ({
   kind: 'transient',
   reason,
@@ -86,4 +95,11 @@ test('what could only be tried at or after the end has expired; an exhausted one
   expect(waitMs(transient(HOUR), at(HOUR - 1))).toBe('expired');
   expect(waitMs(transient(), { ...at(1), attempt: 4 })).toBe('failed');
   expect(outcome({ kind: 'accepted' }, at(-1))).toMatchObject({ state: 'delivered' });
+});
+
+test('when another provider may take it, there is no wait, but no more attempts either', () => {
+  expect(waitMs(transient(), { movesOn: true })).toBe(0);
+  expect(waitMs({ kind: 'transient', reason: 'rate_limited', detail: '', retryAfterMs: 60_000 }, { movesOn: true })).toBe(0);
+  expect(waitMs({ kind: 'permanent', reason: 'unauthorized', detail: '' }, { movesOn: true })).toBe(0);
+  expect(waitMs(transient(), { movesOn: true, attempt: DELAYS.length + 1 })).toBe('failed');
 });

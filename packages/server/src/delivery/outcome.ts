@@ -18,6 +18,8 @@ export interface OutcomeContext {
   readonly attempt: number;
   readonly maxAttempts: number | null;
   readonly policy: RetryPolicy;
+  /** Another provider may take it at once: the wait is for when all have refused. */
+  readonly movesOn: boolean;
   /** Beyond it nothing is sent: the event's expiry, or the day its rows are dropped. */
   readonly until: Date;
   readonly now: Date;
@@ -31,12 +33,14 @@ const RATE_LIMIT_CUT_MS = 24 * 3_600_000;
 
 export function outcomeOf(result: SendResult, context: OutcomeContext): Outcome {
   if (result.kind === 'accepted') return { state: 'delivered', reason: 'sent' };
-  if (result.kind === 'permanent') return { state: 'failed', reason: result.reason, suppress: result.reason === 'address_gone' };
+  if (result.kind === 'permanent' && !context.movesOn)
+    return { state: 'failed', reason: result.reason, suppress: result.reason === 'address_gone' };
   const { attempt, policy, now, until } = context;
   if (attempt >= (context.maxAttempts ?? policy.delaysMs.length + 1))
     return { state: 'failed', reason: 'retries_exhausted', suppress: false };
 
-  const dueAt = new Date(now.getTime() + Math.max(backoff(attempt, policy, context.random), wished(result)));
+  const waitMs = context.movesOn ? 0 : Math.max(backoff(attempt, policy, context.random), wished(result));
+  const dueAt = new Date(now.getTime() + waitMs);
   return dueAt >= until ? { state: 'expired', reason: 'expired' } : { state: 'pending', reason: 'retrying', dueAt };
 }
 

