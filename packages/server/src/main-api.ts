@@ -9,6 +9,7 @@ import { makeLimits, type Admit } from './api/limits.ts';
 import { buildOpenApi } from './api/openapi.ts';
 import type { PreferenceDeps } from './api/preferences.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
+import { bounceRoutes } from './api/routes/bounces.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
 import { developmentRoutes } from './api/routes/development.ts';
 import { docsRoutes } from './api/routes/docs.ts';
@@ -22,6 +23,7 @@ import { preferenceRoutes } from './api/routes/preferences.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
+import { topicRoutes, type TopicDeps } from './api/routes/topics.ts';
 import { unsubscribeRoutes } from './api/routes/unsubscribe.ts';
 import { userRoutes } from './api/routes/users.ts';
 import { webhookSecretRoutes } from './api/routes/webhook-secrets.ts';
@@ -49,6 +51,7 @@ import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
 import { appliedMigration } from './store/health.ts';
 import { migrationsIn } from './store/migrate.ts';
+import { recipientsFor } from './store/recipients.ts';
 import type { Defaults } from './store/preferences.ts';
 import { leaseRequests } from './store/rate-limits.ts';
 import type { SealedSecret, SecretPurpose } from './store/tenants.ts';
@@ -152,7 +155,9 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   userRoutes(app, { ...shared, ...checks, look: deps.feed.look, wake: stages.wake });
   const { facts } = deps.channels;
   const listed = (address: ListedAddress) => listedAddress(facts, address);
+  topicRoutes(app, { ...shared, mention: mentionIn(config) });
   suppressionRoutes(app, { ...shared, ...checks, channels: facts, listed });
+  bounceRoutes(app, { ...shared, channels: facts, listed, idempotencyTtlMs: config['idempotency.ttl'] });
   unsubscribeRoutes(app, { ...shared, listed, readToken: deps.unsubscribeTokens.read, productName: config.product_name });
   webhookSecretRoutes(app, {
     ...shared,
@@ -256,4 +261,11 @@ function attemptsOf({ facts }: Registry): Record<ChannelName, number> {
 
 function namesOf({ facts }: Registry): ChannelName[] {
   return [...facts.keys()];
+}
+
+/** Users not seen before are made, where the installation wants that. */
+function mentionIn(config: Config): TopicDeps['mention'] {
+  return async (tx, users) => {
+    await recipientsFor(tx, users, { create: config['users.create'] === 'on_mention' });
+  };
 }

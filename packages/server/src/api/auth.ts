@@ -11,6 +11,7 @@ export const SCOPES = [
   'users:read',
   'catalog:write',
   'catalog:read',
+  'bounces:write',
   'keys:write',
   'operator',
 ] as const;

@@ -93,6 +93,7 @@ function recipient(checks: AddressChecks) {
       webhook_url: webhookUrl(checks).optional(),
     }),
     z.strictObject({ role: callerId }),
+    z.strictObject({ topic: callerId }),
     z.strictObject({ all: z.literal(true) }),
     z.strictObject({ active_within: z.string().regex(/^[1-9]\d{0,4}[smhd]$/, 'A number and s, m, h or d, for example 30d.') }),
   ]);
@@ -103,6 +104,7 @@ export interface EventWire {
   readonly type?: string | undefined;
   readonly data?: Readonly<Record<string, unknown>> | undefined;
   readonly to?: EventRequest['to'] | undefined;
+  readonly exclude?: readonly string[] | undefined;
   readonly subject?: string | undefined;
   readonly body?: string | undefined;
   readonly action_url?: string | undefined;
@@ -125,6 +127,7 @@ export interface EventWire {
 export function eventSchemas(checks: AddressChecks & ChannelChecks) {
   const common = {
     to: z.array(recipient(checks)).max(MAX_RECIPIENTS).optional(),
+    exclude: z.array(callerId).max(MAX_RECIPIENTS).optional().describe('Users who are not told, whatever names them.'),
     channels: z.array(z.enum(checks.channelNames)).min(1).max(checks.channelNames.length).optional(),
     severity: z.enum(Object.keys(SEVERITIES) as Severity[]).optional(),
     tags: z.array(tag).max(MAX_TAGS).optional(),
@@ -208,11 +211,12 @@ function timesOf(wire: EventWire, now: Date, filled: Filled | null): Pick<Carill
 
 /** Only what the caller said: undefined fields take no room in the row. */
 function toRequest(
-  { channels, data, subject: title, body: text, action_url, metadata, critical, max_retries, ordering_key }: EventWire,
+  { exclude, channels, data, subject: title, body: text, action_url, metadata, critical, max_retries, ordering_key }: EventWire,
   to: EventRequest['to'],
 ): EventRequest {
   return {
     to,
+    exclude: excludedOf({ exclude }, []),
     channels: channels && [...new Set(channels)],
     data: data ?? {},
     subject: title,
@@ -225,6 +229,11 @@ function toRequest(
   };
 }
 
+function excludedOf({ exclude = [] }: Pick<EventWire, 'exclude'>, byType: readonly string[]): readonly string[] | undefined {
+  const ids = [...new Set([...exclude, ...byType])];
+  return ids.length > 0 ? ids : undefined;
+}
+
 function filledRequest(wire: EventWire, filled: Filled): EventRequest {
   const { to, data, channels, actionUrl, critical, category, exclude, warnings } = filled;
   return {
@@ -234,7 +243,7 @@ function filledRequest(wire: EventWire, filled: Filled): EventRequest {
     action_url: actionUrl,
     critical: wire.critical ?? (critical || undefined),
     category,
-    exclude: exclude.length > 0 ? exclude : undefined,
+    exclude: excludedOf(wire, exclude),
     warnings: warnings.length > 0 ? warnings : undefined,
   };
 }

@@ -56,7 +56,7 @@ export function deliveryState(number: number): DeliveryState {
 }
 
 /** Rows of a delivery's timeline, stored as smallint. */
-export const ENTRY_KINDS = { attempt: 1, held: 2, released: 3, gate: 4, lease_lost: 5 } as const;
+export const ENTRY_KINDS = { attempt: 1, held: 2, released: 3, gate: 4, lease_lost: 5, report: 6 } as const;
 export type EntryKind = keyof typeof ENTRY_KINDS;
 
 /** What one attempt came to, stored as smallint: `SendResult['kind']`. */

@@ -24,6 +24,7 @@ export type RecipientRule =
   | string
   | InlineUser
   | { readonly role: string }
+  | { readonly topic: string }
   | { readonly all: true }
   /** `30d`: users seen within that time. */
   | { readonly active_within: string };

@@ -85,8 +85,19 @@ const DECISION = {
   },
   excluded: {
     number: 81,
-    sentence: 'The event type excludes this user, for example as the one who caused the event.',
-    hint: 'See `exclude` of the event type.',
+    sentence: 'The event or its type leaves this user out, for example as the one who caused it.',
+    hint: 'See `exclude` of the request and of the event type.',
+  },
+  bounced: {
+    number: 65,
+    sentence: 'It came back: its address takes no mail.',
+    hint: 'The address is on the suppression list. Give the user a new one.',
+  },
+  bounced_soft: { number: 66, sentence: 'It came back, for a reason that may pass.', hint: 'The report is in the timeline.' },
+  complained: {
+    number: 67,
+    sentence: 'Its recipient reported it as unwanted.',
+    hint: 'The address is on the suppression list. Do not write to it again.',
   },
   cancelled: { number: 20, sentence: 'It was cancelled before it was sent.', hint: 'Nothing to do.' },
   expired: { number: 21, sentence: 'Its expiry time passed before it could be sent.', hint: 'Give it a later expires_at.' },

@@ -30,12 +30,17 @@ describe('named users', () => {
 describe('sets of users', () => {
   test('roles add up; named users stay named', () => {
     const { named: who, audience } = addressed([{ role: 'owner' }, 'ada', { role: 'admin' }]);
-    expect(audience).toEqual({ roles: ['owner', 'admin'], all: false, activeWithinMs: null });
+    expect(audience).toEqual({ roles: ['owner', 'admin'], topics: [], all: false, activeWithinMs: null });
     expect([...who.keys()]).toEqual(['ada']);
   });
 
+  test('topics, each once', () => {
+    const { audience } = addressed([{ topic: 'b' }, { topic: 'a' }, { topic: 'b' }]);
+    expect(audience).toEqual({ roles: [], topics: ['b', 'a'], all: false, activeWithinMs: null });
+  });
+
   test('everybody', () => {
-    expect(addressed([{ all: true }]).audience).toEqual({ roles: [], all: true, activeWithinMs: null });
+    expect(addressed([{ all: true }]).audience).toEqual({ roles: [], topics: [], all: true, activeWithinMs: null });
   });
 
   test.each([

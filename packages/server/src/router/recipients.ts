@@ -4,6 +4,7 @@ import type { InlineUser, RecipientRule } from '../domain/event.ts';
 /** A set of users that only the database can list. */
 export interface Audience {
   readonly roles: readonly string[];
+  readonly topics: readonly string[];
   readonly all: boolean;
   /** Users seen within that many milliseconds. */
   readonly activeWithinMs: number | null;
@@ -17,17 +18,25 @@ export interface Addressed {
 
 export function addressed(rules: readonly RecipientRule[]): Addressed {
   const named = new Map<string, InlineUser | undefined>();
-  const roles: string[] = [];
-  let all = false;
-  let activeWithinMs: number | null = null;
+  const sets: SetRule[] = [];
   for (const rule of rules) {
     if (typeof rule === 'string') named.set(rule, named.get(rule));
     else if ('user_id' in rule) named.set(rule.user_id, merged(named.get(rule.user_id), rule));
-    else if ('role' in rule) roles.push(rule.role);
-    else if ('all' in rule) all = true;
-    else activeWithinMs = Math.max(activeWithinMs ?? 0, durationMs(rule.active_within));
+    else sets.push(rule);
   }
-  return { named, audience: roles.length > 0 || all || activeWithinMs !== null ? { roles, all, activeWithinMs } : null };
+  return { named, audience: sets.length > 0 ? audienceOf(sets) : null };
+}
+
+type SetRule = Exclude<RecipientRule, string | InlineUser>;
+
+function audienceOf(rules: readonly SetRule[]): Audience {
+  const within = rules.flatMap((rule) => ('active_within' in rule ? [durationMs(rule.active_within)] : []));
+  return {
+    roles: rules.flatMap((rule) => ('role' in rule ? [rule.role] : [])),
+    topics: [...new Set(rules.flatMap((rule) => ('topic' in rule ? [rule.topic] : [])))],
+    all: rules.some((rule) => 'all' in rule),
+    activeWithinMs: within.length > 0 ? Math.max(...within) : null,
+  };
 }
 
 function merged(first: InlineUser | undefined, second: InlineUser): InlineUser {

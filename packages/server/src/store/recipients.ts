@@ -3,7 +3,7 @@ import type { Tx } from '../domain/event.ts';
 import { NO_PREFERENCES, type Preferences } from '../domain/preference.ts';
 import type { Recipient } from '../domain/user.ts';
 import { textArray } from './arrays.ts';
-import { within } from './database.ts';
+import { within, type Statement } from './database.ts';
 
 export interface UserKey {
   readonly tenantId: string;
@@ -74,6 +74,7 @@ export interface AudienceQuery {
   readonly tenantId: string;
   readonly named: readonly string[];
   readonly roles: readonly string[];
+  readonly topics: readonly string[];
   readonly all: boolean;
   readonly activeWithinMs: number | null;
   /** Exclusive: the last user of the chunk before. */
@@ -83,15 +84,42 @@ export interface AudienceQuery {
 
 /** The next users of an audience, by id. Fewer than `limit`: that was the last chunk. */
 export async function audienceChunk(tx: Tx, query: AudienceQuery): Promise<RecipientRow[]> {
-  const { rows } = await within(tx).query<Row>({
+  const ofTopics = query.roles.length === 0 && !query.all && query.activeWithinMs === null;
+  const { rows } = await within(tx).query<Row>(ofTopics ? subscribers(query) : anybody(query));
+  return rows.map(toRecipient);
+}
+
+/** Read through in the order of ids: roles and times have no index of their own. */
+function anybody({ tenantId, after, all, named, roles, activeWithinMs, limit, topics }: AudienceQuery): Statement {
+  return {
     name: 'recipients-audience',
     text: `select ${COLUMNS} from carillon.users u
             where u.tenant_id = $1 and u.id > coalesce($2, '') collate "C"
-              and ($3 or u.id = any($4) or u.roles && $5::text[] or u.last_active_at >= carillon.now() - make_interval(secs => $6::float8 / 1000))
+              and ($3 or u.id = any($4) or u.roles && $5::text[] or u.last_active_at >= carillon.now() - make_interval(secs => $6::float8 / 1000)
+                or ($8::text[] <> '{}' and exists (select from carillon.topic_subscriptions s
+                                                    where s.tenant_id = $1 and s.topic_id = any($8) and s.user_id = u.id)))
             order by u.id limit $7`,
-    values: [query.tenantId, query.after, query.all, query.named, query.roles, query.activeWithinMs, query.limit],
-  });
-  return rows.map(toRecipient);
+    values: [tenantId, after, all, named, roles, activeWithinMs, limit, topics],
+  };
+}
+
+/** From the topics alone: no user is read who is in none of them. Each topic gives a chunk, in the order of its key. */
+function subscribers({ tenantId, after, named, topics, limit }: AudienceQuery): Statement {
+  return {
+    name: 'recipients-topics',
+    text: `select u.* from (
+             select distinct id from (
+               select s.user_id as id from unnest($2::text[]) as t (topic_id)
+                cross join lateral (select s.user_id from carillon.topic_subscriptions s
+                                     where s.tenant_id = $1 and s.topic_id = t.topic_id and s.user_id > $3 order by s.user_id limit $5) as s
+               union all
+               select u.id from unnest($4::text[]) as n (id)
+                cross join lateral (select u.id from carillon.users u where u.tenant_id = $1 and u.id = n.id and u.id > $3 offset 0) as u
+             ) as addressed order by id limit $5) as k
+            cross join lateral (select ${COLUMNS} from carillon.users u where u.tenant_id = $1 and u.id = k.id offset 0) as u
+            order by u.id`,
+    values: [tenantId, textArray(topics), after ?? '', textArray(named), limit], // no id is empty
+  };
 }
 
 function toRecipient(row: Row): RecipientRow {

@@ -15,6 +15,7 @@ export async function somethingOfEachKind(
     'subject.liquid': 'Order {{ data.order_id }} is on its way',
   };
   await api('PUT', '/v1/event-types/order.shipped', { files });
+  await api('PUT', '/v1/topics/project:7/subscriptions/ada');
   await api('POST', '/v1/suppressions', { channel: 'email', address: 'carol@example.org' });
   const told = await api('POST', '/v1/notifications', { to: ['ada'], subject: 'Hello' });
   const [item] = (await api('GET', `/v1/events/${told.body.id}`)).body.notifications;
@@ -27,6 +28,9 @@ export async function somethingOfEachKind(
   const refused = await api('POST', '/v1/notifications', { to, subject: 'Hello', channels: ['webhook'] });
   const failed = async () => (await api('GET', `/v1/deliveries?event_id=${refused.body.id}`)).body.data[0];
   await eventually(async () => (await failed())?.status).toBe('failed');
+  const byMail = { to: [{ user_id: 'ada', email: 'ada@example.org' }], subject: 'Hello', channels: ['email'] };
+  const mail = (await api('POST', '/v1/notifications', byMail)).body.id as string;
+  const [mailed] = (await api('GET', `/v1/deliveries?event_id=${mail}`)).body.data;
   const key = await api('POST', '/v1/api-keys', { name: 'example', scopes: ['events:write'] });
   const token = (await api('POST', '/v1/users/ada/token')).body.token as string;
   return {
@@ -36,6 +40,7 @@ export async function somethingOfEachKind(
       [ids.TOLD]: told.body.id,
       [ids.NOTIFICATION]: item.id,
       [ids.DELIVERY]: (await failed()).id,
+      [ids.MAILED]: mailed.id,
       [ids.KEY]: key.body.id,
     },
   };

@@ -23,6 +23,7 @@ beforeAll(async () => {
   await server.api('POST', `/v1/users/${USER}/rotate-secret`);
   await server.api('POST', '/v1/suppressions', { channel: 'email', address: 'planted@example.org' });
   await server.api('PUT', '/v1/event-types/type-of-ours', { files: { 'event.yaml': 'title: planted' } });
+  await server.api('PUT', `/v1/topics/planted/subscriptions/${USER}`);
   const told = await server.api(
     'POST',
     '/v1/notifications',
@@ -49,6 +50,7 @@ async function addTenant(): Promise<void> {
   await asThem('PUT', '/v1/users/bob', { email: 'bob@example.org' });
   await asThem('POST', '/v1/users/bob/rotate-secret');
   await asThem('POST', '/v1/suppressions', { channel: 'email', address: 'theirs@example.org' });
+  await asThem('PUT', '/v1/topics/theirs/subscriptions/bob');
   await asThem('PUT', '/v1/preferences/defaults', {});
   await asThem('PUT', '/v1/event-types/type-of-theirs', { files: { 'event.yaml': '' } });
   await asThem(
@@ -253,6 +255,7 @@ function idsFor(path: string): [ours: string, unknown: string] {
     '/v1/api-keys/': [ids.key, publicId('key', fresh)],
     '/v1/event-types/': ['type-of-ours', 'type-of-nobody'],
     '/v1/users/': [USER, 'a-user-of-nobody'],
+    '/v1/topics/': ['planted', 'a-topic-of-nobody'],
     '/v1/suppressions/': ['email:planted@example.org', 'email:nobody@example.org'],
     '/v1/tenants/': [OURS, 'a-tenant-of-nobody'],
   };
@@ -262,12 +265,21 @@ function idsFor(path: string): [ours: string, unknown: string] {
 }
 
 /** Makes what it names: an id that is free and one that another tenant has are used alike. */
-const CREATES = ['put /v1/event-types/{id}', 'put /v1/users/{id}', 'put /v1/users/{id}/preferences', 'post /v1/users/{id}/token'];
+const CREATES = [
+  'put /v1/event-types/{id}',
+  'put /v1/users/{id}',
+  'put /v1/users/{id}/preferences',
+  'post /v1/users/{id}/token',
+  'put /v1/topics/{id}/subscriptions/{user_id}',
+  'post /v1/topics/{id}/subscribe',
+];
 const BODIES: Record<string, unknown> = {
   put: {},
   'put /v1/event-types/{id}': { files: { 'event.yaml': '' } },
   'put /v1/users/{id}/preferences': { channels: {} },
   'post /v1/users/{id}/token': {},
+  'post /v1/topics/{id}/subscribe': { user_ids: ['bob'] },
+  'post /v1/topics/{id}/unsubscribe': { user_ids: ['bob'] },
 };
 
 /** All that is stored of our tenant. */

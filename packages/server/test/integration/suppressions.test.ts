@@ -1,6 +1,6 @@
 /** The suppression list: kept over the API, learnt from refusals, and asked before anything leaves. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deliveriesOf, deliveryOf, eventually } from '../harness/core.ts';
+import { deliveriesOf, deliveryOf, eventState, eventually } from '../harness/core.ts';
 import { startMailServer, type MailServer } from '../harness/mail-server.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
 
@@ -40,9 +40,8 @@ async function tell(to: unknown[], more: Record<string, unknown> = {}): Promise<
 }
 
 async function outcomes(eventId: string): Promise<string[]> {
-  const isRouted = async () => (await server.api('GET', `/v1/events/${eventId}`)).body.status === 'routed';
-  const isOver = async () => (await deliveriesOf(server.db, eventId)).every(({ state }) => !/pending|sending/.test(state));
-  await eventually(async () => (await isRouted()) && isOver()).toBe(true);
+  await eventually(() => eventState(server.db, eventId)).toBe('routed');
+  await eventually(async () => (await deliveriesOf(server.db, eventId)).filter(({ state }) => /pending|sending/.test(state))).toEqual([]);
   return (await deliveriesOf(server.db, eventId)).map(({ user, channel, state, reason }) => `${user} ${channel} ${state} ${reason}`);
 }
 

@@ -1,7 +1,7 @@
 /** RFC 8058, from the mail's header to the preference: as a mail program and a person do it. */
 import PostalMime from 'postal-mime';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deliveriesOf, eventually } from '../harness/core.ts';
+import { deliveriesOf, eventState, eventually } from '../harness/core.ts';
 import { startMailServer, type MailServer } from '../harness/mail-server.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
 
@@ -26,6 +26,7 @@ afterAll(async () => {
 
 async function tell(to: unknown[], more: Record<string, unknown> = {}, by = server): Promise<string[]> {
   const { body } = await by.api('POST', '/v1/notifications', { to, subject: 's', body: 'b', channels: ['email'], ...more });
+  await eventually(() => eventState(by.db, body.id)).toBe('routed');
   await eventually(async () => (await deliveriesOf(by.db, body.id)).filter(({ state }) => /pending|sending/.test(state))).toEqual([]);
   return (await deliveriesOf(by.db, body.id)).map(({ user, state, reason }) => `${user} ${state} ${reason}`);
 }

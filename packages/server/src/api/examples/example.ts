@@ -22,6 +22,8 @@ export const EVENT = 'evt_01kakx2v5sfqr8wjz7m3c9h4td';
 export const TOLD = 'evt_01kakx2v5sfqr8wjz7m3c9h4tc';
 export const NOTIFICATION = 'ntf_01kakx2v5sfqr8wjz7m3c9h4te';
 export const DELIVERY = 'dlv_01kakx2v5sfqr8wjz7m3c9h4tf';
+/** By mail. */
+export const MAILED = 'dlv_01kakx2v5sfqr8wjz7m3c9h4th';
 export const KEY = 'key_01kakx2v5sfqr8wjz7m3c9h4tg';
 
 /** The call as people type it. `$CARILLON` is where the server listens, `$KEY` an API key, `$TOKEN` a user's token. */

@@ -1,9 +1,10 @@
 /** For the people who are told, and those who look after their profiles. */
-import { NOTIFICATION, type Examples } from './example.ts';
+import { MAILED, NOTIFICATION, type Examples } from './example.ts';
 
 const ADA = { email: 'ada@example.org', locale: 'en', time_zone: 'Europe/London', roles: ['owner'] };
 const PREFERENCES = { channels: { email: { enabled: false } } };
 const ada = { path: { id: 'ada' } };
+const topic = { path: { id: 'project:7' } };
 const item = { path: { id: NOTIFICATION } };
 
 export const PEOPLE: Examples = {
@@ -29,9 +30,21 @@ export const PEOPLE: Examples = {
   'GET /v1/users/:id/webhook-secret': { summary: "Read the secret that signs a user's webhooks", ...ada },
   'POST /v1/users/:id/rotate-secret': { summary: "Rotate the secret of a user's webhooks", ...ada, body: { overlap_seconds: 3600 } },
 
+  'PUT /v1/topics/:id/subscriptions/:user_id': { summary: 'Subscribe a user to a topic', path: { id: 'project:7', user_id: 'ada' } },
+  'DELETE /v1/topics/:id/subscriptions/:user_id': { summary: 'End a subscription', path: { id: 'project:7', user_id: 'ada' } },
+  'POST /v1/topics/:id/subscribe': { summary: 'Subscribe up to 1,000 users', ...topic, body: { user_ids: ['ada', 'bob'] } },
+  'POST /v1/topics/:id/unsubscribe': { summary: 'End up to 1,000 subscriptions', ...topic, body: { user_ids: ['ada', 'bob'] } },
+  'GET /v1/topics/:id/subscriptions': { summary: "List a topic's subscribers", ...topic },
+  'GET /v1/users/:id/topics': { summary: 'List what a user is subscribed to', ...ada },
+  'GET /v1/topics': { summary: 'List topics' },
+  'GET /v1/topics/:id': { summary: 'Read a topic', ...topic },
+  'DELETE /v1/topics/:id': { summary: 'Delete a topic', ...topic },
+
   'POST /v1/suppressions': { summary: 'Suppress an address', body: { channel: 'email', address: 'carol@example.org' } },
   'GET /v1/suppressions': { summary: 'List suppressed addresses', query: { channel: 'email' } },
   'DELETE /v1/suppressions/:id': { summary: 'Write to an address again', path: { id: 'email:carol@example.org' } },
+
+  'POST /v1/bounces': { summary: 'Report what came back of a mail', body: { type: 'soft', delivery_id: MAILED, detail: 'mailbox full' } },
 
   'GET /v1/inbox': { summary: 'List the inbox, newest first', query: { status: 'unread', limit: '10' } },
   'GET /v1/inbox/unread-count': { summary: 'Count what is unread' },

@@ -8,6 +8,7 @@ export interface MailEnds {
   readonly from: { readonly name: string; readonly address: string };
   /** Checked: `local@domain`, the domain in ASCII. */
   readonly to: string;
+  readonly deliveryId: string;
   readonly messageId: string;
   readonly unsubscribe?: UnsubscribeLinks | undefined;
 }
@@ -15,13 +16,14 @@ export interface MailEnds {
 /** Addresses are objects, never text: nothing is there to be parsed into a second recipient. */
 export function composeMail(
   { subject, html, text = htmlToText(html) }: RenderedEmail,
-  { from, to, messageId, unsubscribe }: MailEnds,
+  { from, to, deliveryId, messageId, unsubscribe }: MailEnds,
 ): SendMailOptions {
   return {
     from,
     to: { name: '', address: to },
     envelope: { from: { name: '', address: from.address }, to: [{ name: '', address: to }] },
     messageId,
+    dsn: { id: deliveryId, return: 'headers' }, // RFC 3461: a bounce names it, where the server knows how
     ...(isLiteral(subject) ? { subject } : {}),
     text,
     html,

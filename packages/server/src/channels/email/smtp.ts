@@ -49,7 +49,7 @@ export function smtpProvider(options: SmtpOptions): Provider<EmailAddress, Rende
     const progress = watch(attempt.signal);
     try {
       const messageId = `<${deliveryId}@${options.productHost}>`; // the same on every attempt: receivers drop repeats by it
-      const mail = composeMail(content, { from, to: to.mailbox, messageId, unsubscribe: address.unsubscribe });
+      const mail = composeMail(content, { from, to: to.mailbox, deliveryId, messageId, unsubscribe: address.unsubscribe });
       const { response } = await transport.sendMail({ ...mail, signal: attempt.signal });
       return { kind: 'accepted', status: Number(response.slice(0, 3)), response: scrub(response) };
     } catch (error) {
