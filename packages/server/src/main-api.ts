@@ -8,6 +8,7 @@ import type { AddressChecks } from './api/event-schema.ts';
 import { makeLimits, type Admit } from './api/limits.ts';
 import { buildOpenApi } from './api/openapi.ts';
 import type { PreferenceDeps } from './api/preferences.ts';
+import { atMost } from './api/overload.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { bounceRoutes } from './api/routes/bounces.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
@@ -86,6 +87,9 @@ export interface ApiDeps {
 const MAX_KEY_SET_BYTES = 64 * 1024;
 const VERSION = '0.1.0';
 
+/** Some 50 ms of work for the connections of the API. */
+const MAX_WAITING_REQUESTS = 256;
+
 export interface Api {
   readonly url: string;
   readonly openApi: () => unknown;
@@ -95,9 +99,15 @@ export interface Api {
 
 /** Listens when it resolves. */
 export async function serveApi(deps: ApiDeps): Promise<Api> {
-  const app = makeApp(deps);
+  const app = makeApp({ ...deps, database: bounded(deps.database) });
   const url = await app.listen({ host: deps.config.host, port: deps.config.port });
   return { url, openApi: () => buildOpenApi(app.routeList, VERSION), close: () => app.close() };
+}
+
+/** Requests wait for a connection in a line that has an end; streams, which wait by themselves, are not in it. */
+function bounded(database: Database): Database {
+  const within = atMost(MAX_WAITING_REQUESTS);
+  return { ...database, asTenant: (tenantId, work) => within(() => database.asTenant(tenantId, work)) };
 }
 
 function makeApp(deps: ApiDeps): App {

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { CarillonError } from '../domain/error.ts';
 import type { RateLimit } from '../domain/tenant.ts';
 import { makeLru } from '../lib/lru.ts';
+import { atMost } from './overload.ts';
 
 export const SCOPES = [
   'events:write',
@@ -97,6 +98,8 @@ const KEY_TTL_MS = 5_000;
 const UNKNOWN_TTL_MS = 1_000;
 const FLUSH_AFTER_MS = 5_000;
 const MAX_KEYS = 10_000;
+/** Requests that wait for the database to know their key. */
+const MAX_LOOK_UPS = 1_000;
 const MAX_LENGTH = 4_096;
 
 /** A credential in the address ends in logs, histories and referrers, so it is not taken even when the header is right. */
@@ -196,6 +199,7 @@ export function makeAuth(deps: AuthDeps): Auth {
 function rememberKeys({ hashKey, findKey, monotonicMs }: AuthDeps) {
   let known = makeLru<Verified<Caller>>(MAX_KEYS);
   let unknown = makeLru<Verified<Caller>>(MAX_KEYS);
+  const lookUps = atMost(MAX_LOOK_UPS);
   const asked = new Map<string, Promise<Verified<Caller>>>();
 
   async function ask(hash: Buffer, name: string): Promise<Verified<Caller>> {
@@ -218,7 +222,8 @@ function rememberKeys({ hashKey, findKey, monotonicMs }: AuthDeps) {
         pending = ask(hash, name).finally(() => asked.delete(name));
         asked.set(name, pending);
       }
-      return pending;
+      const found = pending;
+      return lookUps(() => found);
     },
     forget: () => {
       known = makeLru(MAX_KEYS);

@@ -37,8 +37,10 @@ const MAX_BYTES = 1_048_576;
 const MAX_RECIPIENTS = 2_000;
 /** One batch is decided while the other waits for the disk. */
 const WRITERS = 2;
-/** Beyond this the answer is 503 at once, instead of one that comes too late. */
+/** Beyond these the answer is 503 at once, instead of one that comes too late. */
 const MAX_WAITING_ROWS = 20_000;
+const MAX_WAITING_BYTES = 64 * 1_048_576;
+const MAX_STALL_MS = 3_000;
 const BUSY_AFTER_MS = 5_000;
 
 interface Waiting extends Asked {
@@ -55,6 +57,9 @@ interface State<R> {
   readonly deps: AcceptDeps<R>;
   queue: Waiting[];
   waitingRows: number;
+  waitingBytes: number;
+  /** When the last batch began. */
+  begunMs: number;
   writers: number;
   /** Batches that are written and not answered yet. */
   finishing: number;
@@ -71,6 +76,8 @@ export function makeAcceptor<R>(deps: AcceptDeps<R>): Acceptor {
     deps,
     queue: [],
     waitingRows: 0,
+    waitingBytes: 0,
+    begunMs: deps.monotonicMs(),
     writers: 0,
     finishing: 0,
     scheduled: false,
@@ -86,14 +93,34 @@ export function makeAcceptor<R>(deps: AcceptDeps<R>): Acceptor {
 }
 
 function accept<R>(state: State<R>, request: AcceptRequest): Promise<AcceptAnswer> {
-  if (state.waitingRows > MAX_WAITING_ROWS)
+  const since = state.deps.monotonicMs();
+  if (isOverloaded(state, since))
     return Promise.reject(new CarillonError('unavailable', 'too many events are waiting to be written', { retryAfterS: 1 }));
   return new Promise((resolve, reject) => {
-    const waiting = { ...measure(request), request, since: state.deps.monotonicMs(), resolve, reject };
+    const waiting = { ...measure(request), request, since, resolve, reject };
     state.queue.push(waiting);
     state.waitingRows += waiting.rows.length;
+    state.waitingBytes += waiting.bytes;
     schedule(state);
   });
+}
+
+/** Too much waits, or nothing moves: all writers have been at their batches for long. */
+function isOverloaded<R>({ waitingRows, waitingBytes, writers, begunMs }: State<R>, nowMs: number): boolean {
+  return waitingRows > MAX_WAITING_ROWS || waitingBytes > MAX_WAITING_BYTES || (writers >= WRITERS && nowMs - begunMs > MAX_STALL_MS);
+}
+
+/** The database is away, and has been for as long as these wait: they are not made to wait for its next refusal. */
+function refuseStale<R>(state: State<R>, error: CarillonError): void {
+  const nowMs = state.deps.monotonicMs();
+  const isStale = ({ since }: Waiting) => nowMs - since > MAX_STALL_MS;
+  const stale = state.queue.filter(isStale);
+  state.queue = state.queue.filter((waiting) => !isStale(waiting));
+  for (const { rows, bytes, reject } of stale) {
+    state.waitingRows -= rows.length;
+    state.waitingBytes -= bytes;
+    reject(error);
+  }
 }
 
 /** After this turn of the event loop: what arrived with it goes into the same batch. Never a wait on purpose. */
@@ -123,6 +150,7 @@ function takeBatch<R>(state: State<R>): Waiting[] {
   }
   state.queue = left;
   state.waitingRows -= rows;
+  state.waitingBytes -= bytes;
   return batch;
 }
 
@@ -146,7 +174,10 @@ async function writeAndSettle<R>(state: State<R>, batch: readonly Waiting[]): Pr
 
 function startNext<R>(state: State<R>): void {
   const batch = state.writers < WRITERS ? takeBatch(state) : [];
-  if (batch.length > 0) void writeAndSettle(state, batch);
+  if (batch.length > 0) {
+    state.begunMs = state.deps.monotonicMs();
+    void writeAndSettle(state, batch);
+  }
   schedule(state);
 }
 
@@ -222,7 +253,9 @@ async function settleFailed<R>(state: State<R>, batch: readonly Waiting[], { rou
   };
   if (deps.isUnavailable(error)) {
     deps.log('accept.unavailable', { error, requests: batch.length });
-    return refuse(new CarillonError('unavailable', 'the database is not available', { retryAfterS: 1, cause: error }));
+    const away = new CarillonError('unavailable', 'the database is not available', { retryAfterS: 1, cause: error });
+    refuseStale(state, away);
+    return refuse(away);
   }
   if (routing) {
     deps.log('accept.routing-failed', { error, requests: batch.length });
