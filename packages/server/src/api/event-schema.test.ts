@@ -44,7 +44,7 @@ describe('what is refused, and where', () => {
     ['a wrong address', { to: [{ user_id: 'bob', email: 'Bob <bob@example.org>' }] }, [['/to/0/email', 'invalid_mailbox']]],
     ['a wrong URL', { to: [{ user_id: 'bob', webhook_url: 'nonsense' }] }, [['/to/0/webhook_url', 'invalid_url']]],
     ['a wrong phone number', { to: [{ user_id: 'bob', phone: '0151' }] }, [['/to/0/phone', 'invalid_format']]],
-    ['a topic, which there is not yet', { to: [{ topic: 'project:7' }] }, [['/to/0', 'invalid_union']]],
+    ['a topic without a name', { to: [{ topic: '' }] }, [['/to/0/topic', 'invalid_id']]],
     ['all: false', { to: [{ all: false }] }, [['/to/0/all', 'invalid_value']]],
     ['a span without a unit', { to: [{ active_within: '30' }] }, [['/to/0/active_within', 'invalid_format']]],
     ['the reserved type', { type: 'inline' }, [['/type', 'reserved']]],
