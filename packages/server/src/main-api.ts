@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { buildApp, type App } from './api/app.ts';
 import { makeAccess, type ReadAssertion } from './api/access.ts';
-import { makeAuth } from './api/auth.ts';
+import { makeAuth, type UserCaller } from './api/auth.ts';
 import type { DoorDeps } from './api/door.ts';
 import type { AddressChecks } from './api/event-schema.ts';
 import { makeLimits, type Admit } from './api/limits.ts';
@@ -12,6 +12,7 @@ import { atMost } from './api/overload.ts';
 import { apiKeyRoutes } from './api/routes/api-keys.ts';
 import { bounceRoutes } from './api/routes/bounces.ts';
 import { deliveryRoutes } from './api/routes/deliveries.ts';
+import { destinationRoutes } from './api/routes/destinations.ts';
 import { developmentRoutes } from './api/routes/development.ts';
 import { docsRoutes } from './api/routes/docs.ts';
 import { eventTypeRoutes } from './api/routes/event-types.ts';
@@ -32,17 +33,20 @@ import { makeUserTokens } from './api/user-token.ts';
 import { renderEmail } from './channels/email/render.ts';
 import type { Registry } from './channels/registry.ts';
 import type { Config } from './config.ts';
+import { sendTest } from './delivery/send-test.ts';
 import type { ChannelName } from './domain/channel.ts';
+import type { Destination } from './domain/destination.ts';
 import type { InboxChange } from './domain/notification.ts';
 import type { ListedAddress } from './domain/suppression.ts';
 import type { Clock } from './lib/clock.ts';
-import { hashApiKey } from './lib/crypto.ts';
+import { hashApiKey, type Vault } from './lib/crypto.ts';
 import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import type { UnsubscribeTokens } from './lib/unsubscribe.ts';
 import type { CatalogParts } from './main-catalog.ts';
 import type { Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
+import type { Destinations } from './main-destinations.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
@@ -56,6 +60,7 @@ import { recipientsFor } from './store/recipients.ts';
 import type { Defaults } from './store/preferences.ts';
 import { leaseRequests } from './store/rate-limits.ts';
 import type { SealedSecret, SecretPurpose } from './store/tenants.ts';
+import { getUser } from './store/users.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
@@ -69,10 +74,12 @@ export interface ApiDeps {
   readonly tenantKey: (tenantId: string, purpose: SecretPurpose) => Promise<Uint8Array | undefined>;
   readonly webhookKey: (tenantId: string) => Promise<Uint8Array>;
   readonly signing: Signing;
+  readonly vault: Vault;
   readonly channels: Registry;
   readonly newSecrets: (tenantId: string) => SealedSecret[];
   readonly defaults: Defaults;
   readonly quietUntil: Core['quietUntil'];
+  readonly destinations: Destinations;
   readonly stages: Stages;
   readonly feed: Feed;
   readonly catalog: CatalogParts;
@@ -119,6 +126,7 @@ function makeApp(deps: ApiDeps): App {
     findKey: (hash) => findByHash(database.engine, hash),
     readAssertion: accessOf(deps),
     verifyUserToken: tokens.verify,
+    isAccountAdmin: (user) => isAccountAdmin(database, user),
     touchKeys: (uses) => touchKeys(database.engine, uses),
     now: clock.now,
     monotonicMs: clock.monotonicMs,
@@ -162,6 +170,7 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   eventTypeRoutes(app, { ...shared, makeVersion, changed });
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   preferenceRoutes(app, preferenceDeps(deps));
+  destinationRoutes(app, { ...shared, ...checks, ...destinationDeps(deps) });
   userRoutes(app, { ...shared, ...checks, look: deps.feed.look, wake: stages.wake });
   const { facts } = deps.channels;
   const listed = (address: ListedAddress) => listedAddress(facts, address);
@@ -258,6 +267,35 @@ function limitsOf({ config, database, clock }: ApiDeps): Admit {
     tenantLimit: config['limits.tenant'],
     monotonicMs: clock.monotonicMs,
   });
+}
+
+function destinationDeps(deps: ApiDeps) {
+  const { config, clock, vault, channels, destinations, stages } = deps;
+  return {
+    vault,
+    channels: channels.facts,
+    corsOrigins: config['inbox.cors_origins'],
+    random: randomBytes,
+    now: clock.now,
+    changed: destinations.forget,
+    wakeWorker: stages.wake,
+    sendTest: testsOf(deps),
+  };
+}
+
+const ADMIN_ROLES: ReadonlySet<string> = new Set(['owner', 'admin']);
+
+/** Asked on every request: who has lost the role has lost it at once. */
+async function isAccountAdmin(database: Database, { tenantId, userId: id }: UserCaller): Promise<boolean> {
+  const user = await database.asTenant(tenantId, (tx) => getUser(tx, { tenantId, id }));
+  return user !== undefined && user.active && user.roles.some((role) => ADMIN_ROLES.has(role));
+}
+
+function testsOf({ config, clock, channels, log }: ApiDeps): (destination: Destination) => ReturnType<typeof sendTest> {
+  const context = { productName: config.product_name };
+  const isAvailable = (name: string) => channels.facts.get(name)?.available ?? false;
+  const deps = { channelFor: channels.channelFor, context, isAvailable, now: clock.now, monotonicMs: clock.monotonicMs, log };
+  return (destination) => sendTest(deps, destination);
 }
 
 function verdictOf(refusal: string | undefined): { ok: true } | { ok: false; reason: string } {

@@ -25,6 +25,8 @@ export interface Core {
   readonly database: Database;
   readonly clock: Clock;
   readonly egress: Egress;
+  /** Seals what is secret at rest. */
+  readonly vault: Vault;
   /** API keys are hashed with it. */
   readonly pepper: Uint8Array;
   /** Of the links in mails. */
@@ -66,6 +68,7 @@ export async function makeCore(opened: Opened, { config, clock, log }: { config:
     database,
     clock,
     egress: egressOf(config, log),
+    vault,
     pepper,
     unsubscribeTokens: makeUnsubscribeTokens(pepper),
     tenantKey,

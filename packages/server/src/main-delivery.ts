@@ -6,8 +6,11 @@ import type { Observed } from './delivery/attempt.ts';
 import { prepare } from './delivery/prepare.ts';
 import { makeWorker, type Claimed, type ClaimQuery, type Worker } from './delivery/worker.ts';
 import { channelOfLane, type Completion, type DeliveryJob } from './domain/delivery.ts';
+import { retryDelaysOf } from './domain/destination.ts';
 import type { QuietHours } from './domain/quiet-hours.ts';
 import type { Clock } from './lib/clock.ts';
+import type { Vault } from './lib/crypto.ts';
+import type { Destinations } from './main-destinations.ts';
 import { suppressRefused, withSuppressions } from './main-suppressions.ts';
 import type { When } from './router/quiet-hours.ts';
 import { isUnavailable, type Database } from './store/database.ts';
@@ -20,6 +23,7 @@ import {
   renewLeases,
   skipErased,
 } from './store/deliveries.ts';
+import { loadDestinations } from './store/destinations.ts';
 import { loadJobs } from './store/jobs.ts';
 import type { Defaults } from './store/preferences.ts';
 import { recipientsFor } from './store/recipients.ts';
@@ -30,9 +34,11 @@ export interface DeliveryDeps {
   readonly config: Config;
   readonly database: Database;
   readonly clock: Clock;
+  readonly vault: Vault;
   readonly channels: Registry;
   readonly defaults: Defaults;
   readonly quietUntil: (hours: QuietHours, when: When) => Date | null;
+  readonly destinations: Destinations;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -56,11 +62,12 @@ export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number
       claim: (query) => claim(deps, query),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
       prepare: (job) => prepare({ channelFor: channels.channelFor, context }, job),
-      complete: (rows) => complete(database, rows, ended),
-      renew: (jobs) => renew(database, jobs, { leaseMs, facts: channels.facts }),
+      complete: (rows) => complete(deps, rows, ended),
+      renew: (jobs) => renew(deps, jobs, leaseMs),
       release: (jobs) => releaseDeliveries(database.engine, jobs),
       suppress: (job) => suppressRefused(database, channels.facts, job),
-      policyOf: ({ channel }) => channels.facts.get(channel) ?? NO_POLICY,
+      policyOf: ({ destination, channel }) =>
+        destination ? { delaysMs: retryDelaysOf(destination) } : (channels.facts.get(channel) ?? NO_POLICY),
       until: ({ expiresAt, event }) => {
         const dropped = new Date(event.acceptedAt.getTime() + (config['retention.days'] - 1) * DAY_MS);
         return expiresAt !== null && expiresAt < dropped ? expiresAt : dropped;
@@ -89,8 +96,13 @@ export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number
   );
 }
 
-async function complete(database: Database, rows: readonly Completion[], ended: (queues: readonly number[]) => void): Promise<string[]> {
+async function complete(
+  { database, destinations }: DeliveryDeps,
+  rows: readonly Completion[],
+  ended: (queues: readonly number[]) => void,
+): Promise<string[]> {
   const done = await completeDeliveries(database.engine, rows);
+  await destinations.settle(rows);
   const queues = rows.flatMap(({ queue, state }) => (queue === undefined || state === 'pending' || state === 'held' ? [] : [queue]));
   if (queues.length > 0) ended(queues);
   return done;
@@ -102,7 +114,7 @@ function laneLimits(config: Config, { maxInFlightOf }: Registry): (lane: string)
 }
 
 /** Lock, lease and load in one transaction: what cannot be loaded is not leased. */
-function claim({ config, database, clock, defaults, channels }: DeliveryDeps, query: ClaimQuery): Promise<Claimed> {
+function claim({ config, database, clock, vault, defaults, channels }: DeliveryDeps, query: ClaimQuery): Promise<Claimed> {
   const token = randomUUID();
   const leaseMs = config['delivery.lease'];
   const leaseEndsAtMs = clock.monotonicMs() + leaseMs;
@@ -110,7 +122,10 @@ function claim({ config, database, clock, defaults, channels }: DeliveryDeps, qu
     const due = await lockDue(tx, query);
     if (due.length === 0) return { jobs: [], locked: 0, firstDue: null, leaseEndsAtMs };
     const leased = await leaseRows(tx, due, { token, leaseMs });
-    const [loaded] = await Promise.all([loadJobs(tx, leased, token), defaults.read(tx, new Set(leased.map((row) => row.tenant_id)))]);
+    const [loaded] = await Promise.all([
+      loadJobs(tx, leased, { token, vault }),
+      defaults.read(tx, new Set(leased.map((row) => row.tenant_id))),
+    ]);
     const jobs = await withSuppressions(channels.facts, tx, loaded);
     if (jobs.length < leased.length) {
       const kept = new Set(jobs.map((job) => job.id));
@@ -124,20 +139,19 @@ function claim({ config, database, clock, defaults, channels }: DeliveryDeps, qu
 }
 
 /** Whose recipient was erased is let go: the sweep ends it. */
-async function renew(
-  database: Database,
-  jobs: readonly DeliveryJob[],
-  { leaseMs, facts }: { leaseMs: number; facts: Registry['facts'] },
-): Promise<DeliveryJob[]> {
+async function renew({ database, vault, channels }: DeliveryDeps, jobs: readonly DeliveryJob[], leaseMs: number): Promise<DeliveryJob[]> {
   const ours = new Set(await renewLeases(database.engine, jobs, leaseMs));
   const kept = jobs.filter((job) => ours.has(job.id));
+  const users = kept.flatMap(({ tenantId, userId }) => (userId === null ? [] : [{ tenantId, userId }]));
+  const keys = kept.flatMap(({ tenantId, destinationId: id }) => (id === null ? [] : [{ tenantId, id }]));
   return database.transaction(async (tx) => {
-    const recipients = await recipientsFor(tx, kept, { create: false });
+    const [recipients, destinations] = await Promise.all([recipientsFor(tx, users, { create: false }), loadDestinations(tx, vault, keys)]);
     const known = kept.flatMap((job) => {
-      const recipient = recipients.get(`${job.tenantId}\0${job.userId}`);
+      if (job.destinationId !== null) return [{ ...job, destination: destinations.get(job.destinationId) ?? null }];
+      const recipient = recipients.get(`${job.tenantId}\0${job.userId ?? ''}`);
       return recipient ? [{ ...job, recipient }] : [];
     });
-    return withSuppressions(facts, tx, known);
+    return withSuppressions(channels.facts, tx, known);
   });
 }
 

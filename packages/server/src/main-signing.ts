@@ -1,13 +1,18 @@
 /** The secrets that users' webhooks are signed with, in memory: nothing is asked on the way of a delivery. Part of the composition root. */
-import type { Owner } from './domain/channel.ts';
 import { deriveWebhookSecret } from './lib/crypto.ts';
 import { makeLru } from './lib/lru.ts';
 import type { Core } from './main-core.ts';
 import { rotatedSince, type RotatedSecret } from './store/webhook-secrets.ts';
 
+/** Whose webhooks are signed. */
+interface SignedUser {
+  readonly tenantId: string;
+  readonly userId: string;
+}
+
 export interface Signing {
   /** Raw keys, the newest first; two while a secret rotates. */
-  readonly secretsOf: (owner: Owner) => Promise<readonly Uint8Array[]>;
+  readonly secretsOf: (owner: SignedUser) => Promise<readonly Uint8Array[]>;
   /** What was rotated in other processes. Until then this one signs with the secret before. */
   readonly refresh: () => Promise<void>;
   readonly rotated: (secret: RotatedSecret) => void;
@@ -35,7 +40,7 @@ export function makeSigning({ database, clock, webhookKey }: Pick<Core, 'databas
     if ((rotations.get(name)?.number ?? 0) <= secret.number) rotations.set(name, secret);
   }
 
-  async function secretsOf({ tenantId, userId }: Owner): Promise<readonly Uint8Array[]> {
+  async function secretsOf({ tenantId, userId }: SignedUser): Promise<readonly Uint8Array[]> {
     const name = nameOf(tenantId, userId);
     const rotation = rotations.get(name);
     const number = rotation?.number ?? 0;

@@ -84,11 +84,15 @@ export function makeStages(deps: StageDeps): Stages {
   };
 }
 
-function makeRoute({ config, clock, channels, defaults, quietUntil }: StageDeps, recipients: Path['recipients']): Path['route'] {
+function makeRoute(
+  { config, clock, channels, destinations, defaults, quietUntil }: StageDeps,
+  recipients: Path['recipients'],
+): Path['route'] {
   const leaseMs = config['delivery.lease'];
   const deps = {
     recipients,
     audience: audienceChunk,
+    destinations: destinations.of,
     insertNotifications,
     insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
       insertDeliveries(tx, rows, { token, leaseMs }),

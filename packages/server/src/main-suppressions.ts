@@ -29,7 +29,9 @@ function nameOf({ tenantId, channel, address }: ListedAddress): string {
 
 /** Claimed deliveries, their recipients with what the list says of the address: the gate looks there. */
 export async function withSuppressions(facts: Facts, tx: Tx, jobs: readonly DeliveryJob[]): Promise<DeliveryJob[]> {
-  const asked = jobs.filter(({ channel, recipient }) => recipient !== null && isListed(facts.get(channel) ?? { address: null }));
+  const asked = jobs.filter(
+    ({ channel, recipient, destination }) => (recipient ?? destination) !== null && isListed(facts.get(channel) ?? { address: null }),
+  );
   if (asked.length === 0) return [...jobs];
   const answers = await areSuppressed(facts, tx, asked);
   const struck = new Set(asked.filter((_, index) => answers[index]).map(({ id }) => id));
@@ -37,7 +39,7 @@ export async function withSuppressions(facts: Facts, tx: Tx, jobs: readonly Deli
 }
 
 function strike(job: DeliveryJob): DeliveryJob {
-  if (job.recipient === null) return job;
+  if (job.recipient === null) return { ...job, suppressed: true };
   return { ...job, recipient: { ...job.recipient, suppressed: { ...job.recipient.suppressed, [job.channel]: job.address } } };
 }
 
@@ -46,7 +48,8 @@ export async function suppressRefused(database: Database, facts: Facts, job: Del
   const known = facts.get(job.channel);
   if (!known?.address) return;
   if (!isListed(known)) {
-    await suppressAddress(database.engine, job, known.address);
+    // A destination that is gone is disabled once its outcome is written.
+    if (job.userId !== null) await suppressAddress(database.engine, { ...job, userId: job.userId }, known.address);
     return;
   }
   const learnt = { reason: 'bounce', source: 'provider', detail: null, deliveryId: job.id } as const;

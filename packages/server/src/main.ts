@@ -10,6 +10,7 @@ import { catalogDirectory, openCatalog, readCatalog } from './main-catalog.ts';
 import { makeChannels } from './main-channels.ts';
 import { makeSigning } from './main-signing.ts';
 import { makeCore, type Core } from './main-core.ts';
+import { makeDestinations } from './main-destinations.ts';
 import { makeStages, type Stages } from './main-stages.ts';
 import { makeFeed, type Feed } from './realtime/feed.ts';
 import { memoryHints, postgresHints, readHint, type Hints } from './realtime/hints.ts';
@@ -78,7 +79,8 @@ async function startOn(core: Core): Promise<Running> {
     feed.publish(changes);
     for (const { tenantId, userId } of changes) neighbours.hints.inbox(tenantId, userId);
   };
-  const stages = makeStages({ ...core, channels, publish, hints: neighbours.hints });
+  const destinations = makeDestinations(core);
+  const stages = makeStages({ ...core, channels, destinations, publish, hints: neighbours.hints });
   neighbours.listen({ stages, feed, catalog: catalog.catalog });
   const scheduler = makeScheduler(
     choresOf(core, [...neighbours.chores, ...catalog.chores, { name: 'webhook-secrets', everyMs: POLL_MS, run: signing.refresh }], stages),
@@ -86,7 +88,10 @@ async function startOn(core: Core): Promise<Running> {
   );
   const loops = startLoops(core, { stages, feed, scheduler });
   const api = config.roles.includes('api')
-    ? await serveApi({ ...core, signing, channels, catalog, hints: neighbours.hints, stages, feed, publish, processIsReady: loops.ready })
+    ? await serveApi({
+        ...{ ...core, signing, channels, destinations, catalog, hints: neighbours.hints, stages, feed, publish },
+        processIsReady: loops.ready,
+      })
     : undefined;
   return {
     url: api?.url,

@@ -16,6 +16,7 @@ export const Delivery = z.object({
   event_id: z.string(),
   notification_id: z.string().nullable(),
   user_id: z.string().nullable(),
+  destination_id: z.string().nullable().describe('Of an account instead of a user.'),
   channel: z.string().describe('`*` for a recipient that was dropped.'),
   address: z.string().nullable().describe('Masked.'),
   status: z.string(),
@@ -81,7 +82,9 @@ export const EventDetail = EventSummary.extend({
   notifications: z.array(z.object({ id: z.string(), user_id: z.string(), deliveries: z.array(Delivery) })).describe('The first 100.'),
   next_cursor: z.string().nullable().describe('`after` of /v1/notifications?event_id= for the rest.'),
   deliveries: z.array(Delivery).describe('Of destinations, the first 100.'),
-  skipped: z.array(z.object({ user_id: z.string().nullable(), channel: z.string(), ...why })).describe('The first 100.'),
+  skipped: z
+    .array(z.object({ user_id: z.string().nullable(), destination_id: z.string().nullable(), channel: z.string(), ...why }))
+    .describe('The first 100.'),
 });
 
 export const NotificationSummary = z.object({
@@ -157,5 +160,6 @@ export const DeliveriesQuery = z.strictObject({
   ...delivery,
   status: word<DeliveryState>(DELIVERY_STATES).optional(),
   event_id: eventId,
+  destination_id: z.string().max(100).optional(),
   user: callerId.optional().describe('Finds what belongs to a notification; a recipient that was dropped is found by event.'),
 });

@@ -50,6 +50,7 @@ beforeEach(() => {
     findKey: async (hash) => KEYS[hash.toString()],
     verifyUserToken: async (token) =>
       token === 'user-token' ? { tenantId: 'acme', userId: 'ada', expiresAt: new Date(60_000) } : undefined,
+    isAccountAdmin: async () => false,
     touchKeys: async () => undefined,
     now: () => new Date(0),
     monotonicMs: () => 0,

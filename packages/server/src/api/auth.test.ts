@@ -12,6 +12,7 @@ const KEY: FoundKey = {
   expiresInMs: null,
 };
 
+const admins = new Set<string>();
 let auth: Auth;
 let keys: Map<string, FoundKey>;
 let users: Map<string, UserCaller>;
@@ -25,6 +26,7 @@ beforeEach(() => {
   users = new Map([['ada-token', { tenantId: 'acme', userId: 'ada', expiresAt: new Date(2_000) }]]);
   asked = 0;
   touched = [];
+  admins.clear();
   monotonicMs = 0;
   auth = makeAuth({
     hashKey: (key) => Buffer.from(key),
@@ -36,6 +38,7 @@ beforeEach(() => {
       asked += 1;
       return users.get(token);
     },
+    isAccountAdmin: async ({ userId }) => admins.has(userId),
     touchKeys: async (uses) => {
       if (refusesTouch) throw new Error('away');
       touched.push([...uses]);

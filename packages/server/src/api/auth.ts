@@ -13,13 +13,20 @@ export const SCOPES = [
   'catalog:write',
   'catalog:read',
   'bounces:write',
+  'destinations:write',
+  'destinations:read',
   'keys:write',
   'operator',
 ] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** What a route asks for, in its `config.auth`. */
-export type RouteAuth = { readonly kind: 'key'; readonly scope: Scope } | { readonly kind: 'user' } | { readonly kind: 'none' };
+export type RouteAuth =
+  | { readonly kind: 'key'; readonly scope: Scope }
+  | { readonly kind: 'user' }
+  /** A key with the scope, or the token of somebody who administers the account. */
+  | { readonly kind: 'account'; readonly scope: Scope }
+  | { readonly kind: 'none' };
 
 /** The holder of an API key. */
 export interface Caller {
@@ -66,6 +73,8 @@ export interface AuthDeps {
   /** The client that the proxy in front vouches for (access.ts). Not given: there is no such proxy. */
   readonly readAssertion?: ((assertion: string) => Promise<string | undefined>) | undefined;
   readonly verifyUserToken: (token: string) => Promise<UserCaller | undefined>;
+  /** Active, and owner or admin of the account. */
+  readonly isAccountAdmin: (user: UserCaller) => Promise<boolean>;
   /** Called in the background, each key once. What rejects is counted with the next ones. */
   readonly touchKeys: (uses: readonly KeyUse[]) => Promise<void>;
   readonly now: () => Date;
@@ -77,6 +86,8 @@ export interface Auth {
   /** Rejects with `unauthorized` for whatever is not a valid key, with `scope_missing` for a valid one without the scope. */
   readonly key: (request: Credentials, scope: Scope) => Caller | Promise<Caller>;
   readonly user: (request: Credentials) => UserCaller | Promise<UserCaller>;
+  /** As `key`, or for a user token: `forbidden` unless its user is an admin right now. */
+  readonly account: (request: Credentials, scope: Scope) => Caller | Promise<Caller | UserCaller>;
   /** Forgets what was verified: a key was revoked here. Other processes notice within `KEY_TTL_MS`. */
   readonly forget: () => void;
   /** Events that were accepted with this key. */
@@ -104,6 +115,9 @@ const MAX_LENGTH = 4_096;
 
 /** A credential in the address ends in logs, histories and referrers, so it is not taken even when the header is right. */
 const QUERY_CREDENTIAL = /[?&](?:api[_-]?key|access[_-]?token|auth|authorization|token)=|=cn_(?:live|test)_/i;
+
+/** A user token, by its looks: no API key has these. */
+const JWT = /^bearer +eyJ[\w-]+\.[\w-]+\.[\w-]+$/i;
 
 interface Verified<T> {
   readonly value: T | undefined;
@@ -138,11 +152,17 @@ function allow(found: Caller | undefined, scope: Scope): Caller {
   return found;
 }
 
+async function requireAdmin({ isAccountAdmin }: AuthDeps, verified: UserCaller | Promise<UserCaller>): Promise<UserCaller> {
+  const user = await verified;
+  if (await isAccountAdmin(user)) return user;
+  throw new CarillonError('forbidden', 'Only an owner or admin of the account may do that.');
+}
+
 export function makeAuth(deps: AuthDeps): Auth {
   const keys = rememberKeys(deps);
   const uses = rememberUses(deps);
   let keyOf = new WeakMap<Socket, { authorization: string; verified: Verified<Caller> }>();
-  const userOf = new WeakMap<Socket, { authorization: string; user: UserCaller; untilMs: number }>();
+  const user = rememberUsers(deps);
 
   function admit(found: Caller | undefined, scope: Scope): Caller {
     const caller = allow(found, scope);
@@ -163,6 +183,32 @@ export function makeAuth(deps: AuthDeps): Auth {
     return admit((await keys.find(clientToken(clientId))).value, scope);
   }
 
+  function key(request: Credentials, scope: Scope): Caller | Promise<Caller> {
+    refuseQuery(request);
+    const known = keyOf.get(request.socket);
+    if (known && known.authorization === request.authorization && known.verified.untilMs > deps.monotonicMs())
+      return admit(known.verified.value, scope);
+    if (request.authorization === undefined && request.assertion !== undefined) return passProxy(request.assertion, scope);
+    return lookUp(bearer(request), request, scope);
+  }
+
+  return {
+    key,
+    user,
+    account: (request, scope) => (JWT.test(request.authorization ?? '') ? requireAdmin(deps, user(request)) : key(request, scope)),
+    forget: () => {
+      keys.forget();
+      keyOf = new WeakMap();
+    },
+    accepted: (caller, events) => uses.count(caller, 0, events),
+    close: () => uses.close(),
+  };
+}
+
+/** A token that was verified on this connection a moment ago is not looked at again. */
+function rememberUsers(deps: AuthDeps): Auth['user'] {
+  const userOf = new WeakMap<Socket, { authorization: string; user: UserCaller; untilMs: number }>();
+
   async function verify(token: string, { socket, authorization }: Credentials): Promise<UserCaller> {
     const user = await deps.verifyUserToken(token);
     if (!user) throw unauthorized();
@@ -171,27 +217,11 @@ export function makeAuth(deps: AuthDeps): Auth {
     return user;
   }
 
-  return {
-    key: (request, scope) => {
-      refuseQuery(request);
-      const known = keyOf.get(request.socket);
-      if (known && known.authorization === request.authorization && known.verified.untilMs > deps.monotonicMs())
-        return admit(known.verified.value, scope);
-      if (request.authorization === undefined && request.assertion !== undefined) return passProxy(request.assertion, scope);
-      return lookUp(bearer(request), request, scope);
-    },
-    user: (request) => {
-      refuseQuery(request);
-      const known = userOf.get(request.socket);
-      if (known && known.authorization === request.authorization && known.untilMs > deps.monotonicMs()) return known.user;
-      return verify(bearer(request), request);
-    },
-    forget: () => {
-      keys.forget();
-      keyOf = new WeakMap();
-    },
-    accepted: (caller, events) => uses.count(caller, 0, events),
-    close: () => uses.close(),
+  return (request) => {
+    refuseQuery(request);
+    const known = userOf.get(request.socket);
+    if (known && known.authorization === request.authorization && known.untilMs > deps.monotonicMs()) return known.user;
+    return verify(bearer(request), request);
   };
 }
 

@@ -14,6 +14,7 @@ beforeAll(async () => {
     hashKey: (key) => Buffer.from(key),
     findKey: async () => undefined,
     verifyUserToken: async () => undefined,
+    isAccountAdmin: async () => false,
     touchKeys: async () => undefined,
     now: () => new Date(0),
     monotonicMs: () => 0,

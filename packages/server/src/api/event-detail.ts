@@ -12,7 +12,7 @@ export async function eventDetail(tx: Tx, tenantId: string, event: EventRecord) 
   const range = idsOfEvent(event);
   const paging = { tenantId, eventId: event.id, userId: null, cursor: null, forward: false, range };
   const content = { type: null, tag: null, tagPrefix: null };
-  const any = { ...content, channel: null, status: null, reason: null, destinations: false };
+  const any = { ...content, destinationId: null, channel: null, status: null, reason: null, destinations: false };
   const [rows, counts, skipped, destinations] = await Promise.all([
     listNotifications(tx, { ...paging, limit: SHOWN + 1, deleted: true, ...content }),
     countDeliveries(tx, { tenantId, id: event.id, range }),

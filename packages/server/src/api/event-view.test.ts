@@ -32,6 +32,7 @@ function delivery(state: DeliveryState, change: Partial<DeliveryRecord> = {}): D
     id: newId(at(0)),
     eventId: notification.eventId,
     notificationId: notification.id,
+    destinationId: null,
     userId: 'ada',
     channel: 'email',
     address: 'ada@example.org',

@@ -29,6 +29,7 @@ export function viewDelivery(row: DeliveryRecord) {
     event_id: publicId('evt', row.eventId),
     notification_id: row.notificationId && publicId('ntf', row.notificationId),
     user_id: row.userId,
+    destination_id: row.destinationId && publicId('dst', row.destinationId),
     channel: row.channel,
     address: maskAddress(row.address),
     status,
@@ -45,7 +46,8 @@ export function viewDelivery(row: DeliveryRecord) {
 }
 
 export function viewSkip(row: DeliveryRecord) {
-  return { user_id: row.userId, channel: row.channel, ...explained(row.reason) };
+  const destination = row.destinationId && publicId('dst', row.destinationId);
+  return { user_id: row.userId, destination_id: destination, channel: row.channel, ...explained(row.reason) };
 }
 
 export function viewEventSummary(row: EventRecord) {

@@ -86,16 +86,18 @@ function requestBody(byType: Readonly<Record<string, z.ZodType>>, example: Examp
 }
 
 function callOf(method: string, url: string, { example, auth }: { example: Example; auth: RouteAuth }): string {
-  const credential = auth.kind === 'none' ? null : auth.kind === 'key' ? 'KEY' : 'TOKEN';
+  const credential = auth.kind === 'none' ? null : auth.kind === 'user' ? 'TOKEN' : 'KEY';
   return `\`\`\`sh\n${curlOf(method, url, { example, credential })}\n\`\`\``;
 }
 
 function scopeOf(auth: RouteAuth): string | undefined {
+  if (auth.kind === 'account') return `Scope: \`${auth.scope}\`, or the token of an owner or admin of the account.`;
   return auth.kind === 'key' ? `Scope: \`${auth.scope}\`.` : undefined;
 }
 
 function securityOf(auth: RouteAuth): Json[] {
   if (auth.kind === 'none') return [];
+  if (auth.kind === 'account') return [{ apiKey: [] }, { userToken: [] }];
   return [auth.kind === 'key' ? { apiKey: [] } : { userToken: [] }];
 }
 

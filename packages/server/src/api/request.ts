@@ -38,6 +38,8 @@ declare module 'fastify' {
     readonly caller: Caller;
     /** Of routes with `auth.kind` `user`; throws on others. */
     readonly user: UserCaller;
+    /** Whoever asks, a key's or a user's; throws on routes that anybody may call. */
+    readonly tenantId: string;
     /** SHA-256 of the raw body; of no bytes when there is none. */
     bodyHash(): Buffer;
     /** From `Idempotency-Key`; null without one. Throws `invalid` for a malformed one. */
@@ -72,6 +74,11 @@ export function decorateRequests(app: App): void {
   app.decorateRequest('user', {
     getter() {
       return required(this.facts.user);
+    },
+  });
+  app.decorateRequest('tenantId', {
+    getter() {
+      return required(this.facts.user ?? this.facts.caller).tenantId;
     },
   });
   app.decorateRequest('bodyHash', function bodyHash(this: FastifyRequest) {

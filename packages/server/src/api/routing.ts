@@ -77,6 +77,16 @@ function guardOf(auth: Auth, admit: Admit | undefined, wanted: RouteAuth): Check
         request.facts.user = user;
       });
   }
+  if (wanted.kind === 'account') {
+    return (request, reply) =>
+      settle(auth.account(credentialsOf(request), wanted.scope), (caller) => {
+        if ('keyId' in caller) {
+          request.facts.caller = caller;
+          return admit?.(caller, reply);
+        }
+        request.facts.user = caller;
+      });
+  }
   return (request, reply) =>
     settle(auth.key(credentialsOf(request), wanted.scope), (caller) => {
       request.facts.caller = caller;

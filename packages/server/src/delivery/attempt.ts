@@ -69,7 +69,7 @@ async function suppress(deps: AttemptDeps, job: DeliveryJob): Promise<void> {
   }
 }
 
-type Stopped = Pick<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'> & { readonly dueAt?: Date };
+type Stopped = Pick<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'> & Partial<Pick<Completion, 'dueAt' | 'detail'>>;
 
 function stoppedAtGate(
   { until, defaultsOf, quietUntil }: AttemptDeps,
@@ -83,7 +83,7 @@ function stoppedAtGate(
     quietUntil: (hours, zone) => quietUntil(hours, { zone, at: now }),
   });
   if (answer.state === 'held') return { ...answer, kind: 'held', attemptReason: answer.reason };
-  if (answer.state !== 'open') return { kind: 'gate', state: answer.state, reason: answer.reason, attemptReason: answer.reason };
+  if (answer.state !== 'open') return { ...answer, kind: 'gate', attemptReason: answer.reason };
   // Leases that were lost have used the budget up: whatever kills the process here must not do so for ever.
   const used = job.attempt > (job.maxAttempts ?? policy.delaysMs.length + 1);
   return used ? { kind: 'gate', state: 'failed', reason: 'retries_exhausted', attemptReason: 'retries_exhausted' } : undefined;
@@ -133,9 +133,9 @@ function hung(result: SendResult): boolean {
 
 type Entry = Omit<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'>;
 
-function entry({ id, tenantId, token, attempt: count, queue }: DeliveryJob, at: Date): Entry {
+function entry({ id, tenantId, destinationId, token, attempt: count, queue }: DeliveryJob, at: Date): Entry {
   const nothing = { dueAt: null, durationMs: null, provider: null, outcome: null, status: null, detail: null, response: null };
-  return { id, tenantId, token, attempt: count, queue, at, ...nothing };
+  return { id, tenantId, destinationId, token, attempt: count, queue, at, ...nothing };
 }
 
 const MAX_RESPONSE = 4_096;
@@ -145,6 +145,7 @@ function recordOf(job: DeliveryJob, { at, provider, result, outcome, durationMs 
   return {
     id: job.id,
     tenantId: job.tenantId,
+    destinationId: job.destinationId,
     token: job.token,
     attempt: job.attempt,
     queue: job.queue,

@@ -6,6 +6,7 @@ const AT = new Date('2026-01-02T03:04:05.000Z');
 const row = (id: string): Completion => ({
   id,
   tenantId: 'acme',
+  destinationId: null,
   token: 'token',
   attempt: 1,
   kind: 'attempt',

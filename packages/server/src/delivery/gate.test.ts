@@ -21,6 +21,8 @@ const job: DeliveryJob = {
   eventId: '2',
   notificationId: '3',
   userId: 'ada',
+  destinationId: null,
+  destination: null,
   channel: 'webhook',
   address: 'https://example.org/',
   lane: 'webhook acme https://example.org/',
@@ -78,5 +80,5 @@ test.each<[string, Partial<DeliveryJob>, string]>([
   const until = given.expiresAt ?? new Date('2026-02-01T00:00:00Z');
   const answer = gate(given, { now: NOW, until, defaults: undefined, quietUntil: () => MORNING });
   const words = 'reason' in answer ? `${answer.state} ${answer.reason}` : answer.state;
-  expect(answer.state === 'held' ? `${words} ${answer.dueAt.toISOString()}` : words).toBe(want);
+  expect(answer.state === 'held' ? `${words} ${answer.dueAt!.toISOString()}` : words).toBe(want);
 });

@@ -1,5 +1,6 @@
 /** Asked just before an attempt: may this still go out, and now? It may only stop or hold: what was skipped is never revived. Pure. */
 import type { DeliveryJob } from '../domain/delivery.ts';
+import { answerOf, CONFIG_GONE, currentAddressOf, type DestinationStop } from '../domain/destination.ts';
 import { verdictOf, type Preferences, type QuietUntil, type StopReason } from '../domain/preference.ts';
 
 export type GateAnswer =
@@ -7,7 +8,9 @@ export type GateAnswer =
   | { readonly state: 'cancelled'; readonly reason: 'cancelled' }
   | { readonly state: 'expired'; readonly reason: 'expired' }
   | { readonly state: 'held'; readonly reason: 'quiet_hours_held'; readonly dueAt: Date }
-  | { readonly state: 'skipped'; readonly reason: StopReason };
+  /** Due again when it expires, unless a person releases it before. */
+  | { readonly state: 'held'; readonly reason: 'destination_disabled'; readonly dueAt: Date | null }
+  | { readonly state: 'skipped' | 'failed'; readonly reason: StopReason | DestinationStop; readonly detail?: string };
 
 export interface GateContext {
   readonly now: Date;
@@ -20,6 +23,7 @@ export interface GateContext {
 export function gate(job: DeliveryJob, { now, until, defaults, quietUntil }: GateContext): GateAnswer {
   if (job.cancelled) return { state: 'cancelled', reason: 'cancelled' };
   if (until <= now) return { state: 'expired', reason: 'expired' };
+  if (job.destinationId !== null) return destinationGate(job);
   if (job.recipient === null) return { state: 'open' };
   const { channel, address, critical, event, content } = job;
   const about = { channel, address, critical, type: event.type, category: event.category, severity: content.severity, tags: content.tags };
@@ -27,4 +31,18 @@ export function gate(job: DeliveryJob, { now, until, defaults, quietUntil }: Gat
   if (verdict.kind === 'stop') return { state: 'skipped', reason: verdict.reason };
   if (verdict.kind === 'open') return { state: 'open' };
   return { state: 'held', reason: 'quiet_hours_held', dueAt: verdict.until < until ? verdict.until : until };
+}
+
+/** The destination as it is now. What was attempted before ends as failed, so that a person can try it again. */
+function destinationGate({ destination, suppressed, attempt, address, expiresAt, event, content }: DeliveryJob): GateAnswer {
+  const state = attempt > 1 ? 'failed' : 'skipped';
+  const answer = answerOf(destination, { type: event.type, ...content });
+  if (answer.kind === 'hold') return { state: 'held', reason: answer.reason, dueAt: expiresAt };
+  if (answer.kind === 'stop')
+    return answer.reason === 'destination_disabled'
+      ? { state, reason: answer.reason, detail: CONFIG_GONE }
+      : { state, reason: answer.reason };
+  if (suppressed) return { state, reason: 'suppressed' };
+  const gone = destination !== null && currentAddressOf(destination, address) === undefined;
+  return gone ? { state, reason: 'address_removed' } : { state: 'open' };
 }

@@ -1,6 +1,7 @@
 /** A leased delivery becomes a message for a provider: content rendered by its channel, address completed with its secret. */
 import type { Channel, Message, Provider, RenderContext, Telling } from '../domain/channel.ts';
 import type { DeliveryJob } from '../domain/delivery.ts';
+import { currentAddressOf, DESTINATION_TIMEOUT_MS } from '../domain/destination.ts';
 import { publicId } from '../lib/id.ts';
 import { nextProvider } from './failover.ts';
 
@@ -17,22 +18,29 @@ export interface Prepared {
 }
 
 export async function prepare({ channelFor, context }: PrepareDeps, job: DeliveryJob): Promise<Prepared> {
-  const channel = channelFor(job);
+  const text = addressTextOf(job);
+  const channel = channelFor({ ...job, address: text });
   const provider = nextProvider(channel.providers, job.last);
   if (!provider) throw new Error(`the channel ${job.channel} has no provider`);
-  const address = await channel.addressOf(job.address, job);
+  const address = await channel.addressOf(text, job);
+  const message = { deliveryId: publicId('dlv', job.id), address, content: channel.render(tellingOf(job), context) };
   return {
     provider,
     providers: channel.providers,
-    message: { deliveryId: publicId('dlv', job.id), address, content: channel.render(tellingOf(job), context) },
+    message: job.destinationId === null ? message : { ...message, timeoutMs: DESTINATION_TIMEOUT_MS },
   };
+}
+
+/** A destination's is read from its configuration: what stands with the delivery may be cut. */
+function addressTextOf({ destination, address }: DeliveryJob): string {
+  return (destination && currentAddressOf(destination, address)) ?? address;
 }
 
 function tellingOf({ eventId, notificationId, userId, event, content }: DeliveryJob): Telling {
   const { subject, body, severity, tags, actionUrl, metadata } = content;
   return {
     eventId: publicId('evt', eventId),
-    notificationId: publicId('ntf', notificationId),
+    notificationId: notificationId && publicId('ntf', notificationId),
     userId,
     type: event.type,
     acceptedAt: event.acceptedAt,

@@ -28,6 +28,8 @@ function job(id: string): DeliveryJob {
     createdAt: now,
     expiresAt: null,
     recipient: null,
+    destinationId: null,
+    destination: null,
     eventCancelled: false,
     cancelled: false,
   };

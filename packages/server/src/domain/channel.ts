@@ -51,6 +51,8 @@ export interface ChannelFacts {
   readonly address: AddressRule | null;
   /** What shares one far end: each address (a URL of somebody's), or all of a tenant's (one mail server). */
   readonly lane: 'address' | 'tenant';
+  /** Signs what it sends with a secret of the address's owner, who may add headers. */
+  readonly signed?: boolean | undefined;
   /** Waits after the first, second … failed attempt. */
   readonly delaysMs: readonly number[];
 }
@@ -79,9 +81,11 @@ export interface RenderContext {
   readonly productName: string;
 }
 
+/** Whose address it is: a user's, or a destination's with its own secrets (the current one first) and headers. */
 export interface Owner {
   readonly tenantId: string;
-  readonly userId: string;
+  readonly userId: string | null;
+  readonly destination: { readonly secrets: readonly Uint8Array[]; readonly headers: Readonly<Record<string, string>> } | null;
   /** Of the delivery: then nobody can opt out of it. */
   readonly critical: boolean;
 }
@@ -106,6 +110,8 @@ export interface Message<Address = unknown, Content = unknown> {
   readonly deliveryId: string;
   readonly address: Address;
   readonly content: Content;
+  /** When it is to take less than the installation allows. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** What the far end said, for the timeline: its status (HTTP or SMTP code) and up to 4 KiB of its answer. */

@@ -1,6 +1,7 @@
 /** The state machine of a delivery, as data: docs/reference/states.md is generated from it, the store's statements obey it. */
 import type { ChannelName } from './channel.ts';
-import type { Severity } from './event.ts';
+import type { Content } from './content.ts';
+import type { Destination } from './destination.ts';
 import type { ReasonCode } from './reason.ts';
 import type { Recipient } from './user.ts';
 
@@ -82,16 +83,18 @@ export interface NewDelivery {
   readonly id: string;
   readonly tenantId: string;
   readonly eventId: string;
-  /** Null for a recipient that was dropped. */
+  /** Null for a destination, and for a recipient that was dropped. */
   readonly notificationId: string | null;
-  readonly userId: string;
+  /** Null for a destination. */
+  readonly userId: string | null;
+  readonly destinationId: string | null;
   /** `*` for a recipient that was dropped. */
   readonly channel: ChannelName;
   readonly address: string | null;
   readonly lane: string | null;
   readonly state: 'pending' | 'sending' | 'held' | 'delivered' | 'skipped';
   readonly reason: ReasonCode;
-  /** `held`: until then. */
+  /** `held`: until then; null: until a person releases it. */
   readonly dueAt: Date | null;
   readonly critical: boolean;
   readonly expiresAt: Date | null;
@@ -104,8 +107,14 @@ export interface DeliveryJob {
   readonly id: string;
   readonly tenantId: string;
   readonly eventId: string;
-  readonly notificationId: string;
-  readonly userId: string;
+  /** Null for a destination, as is the user. */
+  readonly notificationId: string | null;
+  readonly userId: string | null;
+  readonly destinationId: string | null;
+  /** As it was read last; null when it has been deleted, and for a user's delivery. */
+  readonly destination: Destination | null;
+  /** Of a destination's: its address is on the tenant's list. */
+  readonly suppressed?: boolean;
   readonly channel: ChannelName;
   readonly address: string;
   readonly lane: string;
@@ -124,15 +133,8 @@ export interface DeliveryJob {
     readonly acceptedAt: Date;
     readonly data: Readonly<Record<string, unknown>>;
   };
-  readonly content: {
-    readonly subject: string;
-    readonly body: string;
-    readonly actionUrl: string | null;
-    readonly severity: Severity;
-    readonly tags: readonly string[];
-    readonly metadata: Readonly<Record<string, unknown>>;
-  };
-  /** What the gate looks at; null for a job whose decision was made in the transaction that leased it. */
+  readonly content: Content;
+  /** What the gate looks at; null for a destination, and for a job whose decision was made in the transaction that leased it. */
   readonly recipient: Recipient | null;
   /** Where others wait until this one has ended; only with an ordering key. */
   readonly queue?: number | undefined;
@@ -147,6 +149,7 @@ export interface Completion {
   readonly token: string;
   readonly attempt: number;
   readonly queue?: number | undefined;
+  readonly destinationId: string | null;
   readonly kind: EntryKind;
   readonly state: 'delivered' | 'pending' | 'held' | 'failed' | 'expired' | 'skipped' | 'cancelled';
   readonly reason: ReasonCode;

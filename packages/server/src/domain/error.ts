@@ -58,6 +58,17 @@ export const ERRORS = {
     retryable: false,
     example: { request: 'POST /v1/api-keys\n(with a key for events:read)', detail: 'This needs the scope `keys:write`.' },
   },
+  forbidden: {
+    status: 403,
+    title: 'This user may not do that',
+    cause: 'The token is valid, and its user is no owner or admin of the account, or is not active.',
+    hint: 'Ask an owner or admin of the account.',
+    retryable: false,
+    example: {
+      request: 'GET /v1/destinations\n(with the token of a member)',
+      detail: 'Only an owner or admin of the account may do that.',
+    },
+  },
   not_found: {
     status: 404,
     title: 'Not found',

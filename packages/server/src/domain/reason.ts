@@ -106,6 +106,21 @@ const DECISION = {
     sentence: 'Every attempt failed and none is left.',
     hint: 'Mend the cause, then POST /v1/deliveries/{id}/retry.',
   },
+  destination_disabled: {
+    number: 98,
+    sentence: 'The destination is switched off, was deleted, or is disabled after failures.',
+    hint: 'Switch it on again; what is held goes out with POST /v1/destinations/{id}/recover.',
+  },
+  event_not_enabled: {
+    number: 99,
+    sentence: 'This event is no longer switched on for the destination.',
+    hint: 'Switch it on in events of the destination.',
+  },
+  address_removed: {
+    number: 100,
+    sentence: 'This mailbox is no longer on the list of the destination.',
+    hint: 'Add it to email_addresses again.',
+  },
 } as const satisfies Record<string, Reason>;
 
 export const REASONS = { ...DECISION, ...ATTEMPT } as const;

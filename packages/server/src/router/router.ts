@@ -3,13 +3,16 @@
  * The same function runs inside the accepting transaction and, later, for events claimed from the queue.
  */
 import { IN_APP, NO_CHANNEL } from '../domain/channel.ts';
+import { contentOf } from '../domain/content.ts';
 import type { DeliveryJob, NewDelivery } from '../domain/delivery.ts';
+import type { Destination } from '../domain/destination.ts';
 import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
 import type { QuietHours } from '../domain/quiet-hours.ts';
 import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
 import { decide, type Addressee, type Decision, type Rules } from './decide.ts';
+import { planDestinations, type Announced } from './destinations.ts';
 import { addressed, type Audience } from './recipients.ts';
 import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
 
@@ -20,6 +23,8 @@ export interface RouterDeps extends SuppressionDeps {
   /** Loads the users named here, and makes those that do not exist yet where the installation wants that. */
   readonly recipients: (tx: Tx, keys: readonly { tenantId: string; userId: string }[]) => Promise<ReadonlyMap<string, Recipient>>;
   readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
+  /** By tenant. A tenant without any may be missing. */
+  readonly destinations: (tx: Tx, tenantIds: readonly string[]) => Promise<ReadonlyMap<string, readonly Destination[]>>;
   readonly insertNotifications: (tx: Tx, rows: readonly NewNotification[]) => Promise<InboxChange[]>;
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
   /** What was inserted for these events waits for its turn. Resolves with the queues. */
@@ -87,9 +92,10 @@ export async function route(
   const keys = parts
     .filter(({ audience }) => !audience)
     .flatMap(({ event, named }) => [...named.keys()].map((userId) => ({ tenantId: event.tenantId, userId })));
-  const [users, rules] = await Promise.all([
+  const [users, rules, destinations] = await Promise.all([
     keys.length > 0 ? deps.recipients(tx, keys) : new Map<string, Recipient>(),
     rulesFor(deps, tx, events),
+    deps.destinations(tx, [...new Set(events.map(({ tenantId }) => tenantId))]),
   ]);
 
   const plan: Plan = { rules, token: deps.newToken(), reserve, decided: [], notifications: [], deliveries: [], jobs: [] };
@@ -106,6 +112,7 @@ export async function route(
     for (const [userId, inline] of named) planFor(plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
     progress.push({ id: event.id, state: 'routed', cursor: null });
   }
+  await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
   const decided = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
   for (const one of decided) planDecided(plan, one);
   const leaseEndsAtMs = deps.leaseEndsAtMs();
@@ -128,6 +135,18 @@ async function rulesFor({ channels, defaults, quietUntil, now }: RouterDeps, tx:
   const at = now();
   const defaultsOf = await defaults(tx, new Set(events.map(({ tenantId }) => tenantId)));
   return { channels, defaultsOf, quietUntil: (hours, zone) => quietUntil(hours, { zone, at }) };
+}
+
+/** Whether or not anybody is told; of a large audience, with its first users. */
+function announcedOf(
+  parts: readonly { readonly event: CarillonEvent }[],
+  progress: Routed['progress'],
+  destinations: ReadonlyMap<string, readonly Destination[]>,
+): Announced[] {
+  return parts.flatMap(({ event }, index) => {
+    const ofTenant = destinations.get(event.tenantId) ?? [];
+    return ofTenant.length > 0 && event.cursor === null && progress[index]?.state !== 'expired' ? [{ event, destinations: ofTenant }] : [];
+  });
 }
 
 function tally(rows: readonly NewDelivery[]): Routed['decisions'] {
@@ -189,19 +208,13 @@ function planDecided(plan: Plan, { event, addressee, decisions }: Decided): void
 }
 
 function notificationFor(event: CarillonEvent, userId: string, { inApp }: { inApp: boolean }): NewNotification {
-  const { request, type } = event;
   return {
+    ...contentOf(event),
     id: derivedId(event.dueAt, event.id, userId),
     tenantId: event.tenantId,
     eventId: event.id,
     userId,
-    type,
-    subject: request.subject ?? (request.body === undefined ? `Notification: ${type}` : ''),
-    body: request.body ?? (request.subject === undefined ? `Event: ${type}` : ''),
-    actionUrl: request.action_url ?? null,
-    severity: event.severity,
-    tags: event.tags,
-    metadata: request.metadata ?? {},
+    type: event.type,
     createdAt: event.dueAt,
     inApp,
   };
@@ -237,6 +250,7 @@ function baseOf({ event, userId, notification }: Target, decision: Decision): Om
     eventId: event.id,
     notificationId: notification?.id ?? null,
     userId,
+    destinationId: null,
     channel,
     address,
     critical: critical ?? false,
@@ -252,13 +266,14 @@ function earlier(time: Date, expiresAt: Date | null): Date {
   return expiresAt !== null && expiresAt < time ? expiresAt : time;
 }
 
-type JobFields = Omit<DeliveryJob, 'attempt' | 'last' | 'event' | 'content' | 'recipient' | 'cancelled'>;
+type JobFields = Omit<DeliveryJob, 'attempt' | 'last' | 'destination' | 'event' | 'content' | 'recipient' | 'cancelled'>;
 
 /** Its decision is made in the transaction that leases it: the gate has nothing to add. */
 function jobFor(event: CarillonEvent, notification: NewNotification, fields: JobFields): DeliveryJob {
   const { type, acceptedAt, request } = event;
   return {
     ...fields,
+    destination: null,
     attempt: 1,
     last: null,
     event: { type, category: request.category ?? null, acceptedAt, data: request.data },

@@ -60,7 +60,7 @@ const complete =
     } as const;
     const dueAt = state === 'pending' ? new Date() : null;
     await store.completeDeliveries(db.database.engine, [
-      { ...LEASE, ...rest, id, tenantId: 'acme', attempt: 1, kind, state, reason: 'sent', dueAt, at: new Date() },
+      { ...LEASE, ...rest, id, tenantId: 'acme', destinationId: null, attempt: 1, kind, state, reason: 'sent', dueAt, at: new Date() },
     ]);
   };
 

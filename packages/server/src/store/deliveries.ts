@@ -19,16 +19,16 @@ export async function insertDeliveries(
 async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs }: { token: string; leaseMs: number }): Promise<void> {
   await within(tx).query({
     name: 'deliveries-insert',
-    text: `insert into carillon.deliveries (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, due_at, sent_at, finished_at, attempt_count, entry_count, lease_token)
-           select id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts,
-                  case status when ${S.sending} then carillon.now() + make_interval(secs => $16::float8 / 1000) when ${S.pending} then carillon.now() else held_until end,
+    text: `insert into carillon.deliveries (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id, due_at, sent_at, finished_at, attempt_count, entry_count, lease_token)
+           select id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id,
+                  case status when ${S.sending} then carillon.now() + make_interval(secs => $17::float8 / 1000) when ${S.pending} then carillon.now() else held_until end,
                   case status when ${S.sending} then carillon.now() end,
                   case when status in (${S.delivered}, ${S.skipped}) then carillon.now() end,
                   case status when ${S.sending} then 1 else 0 end,
                   case status when ${S.held} then 1 else 0 end,
-                  case status when ${S.sending} then $15::uuid end
-             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::smallint[], $17::timestamptz[])
-               as g (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, held_until)`,
+                  case status when ${S.sending} then $16::uuid end
+             from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::smallint[], $15::uuid[], $18::timestamptz[])
+               as g (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id, held_until)`,
     values: [
       bareArray(rows.map((row) => row.id)),
       textArray(rows.map((row) => row.tenantId)),
@@ -44,6 +44,7 @@ async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs
       bareArray(rows.map((row) => row.expiresAt?.toISOString() ?? null)),
       bareArray(rows.map((row) => row.createdAt.toISOString())),
       bareArray(rows.map((row) => row.maxAttempts)),
+      bareArray(rows.map((row) => row.destinationId)),
       token,
       leaseMs,
       bareArray(rows.map((row) => row.dueAt?.toISOString() ?? null)),
@@ -105,8 +106,9 @@ export interface LeasedRow {
   readonly id: string;
   readonly tenant_id: string;
   readonly event_id: string;
-  readonly notification_id: string;
-  readonly user_id: string;
+  readonly notification_id: string | null;
+  readonly user_id: string | null;
+  readonly destination_id: string | null;
   readonly channel: string;
   readonly address: string;
   readonly lane: string;
@@ -138,7 +140,7 @@ export async function leaseRows(
                     attempt_count = d.attempt_count + 1, sent_at = coalesce(d.sent_at, carillon.now()),
                     entry_count = d.entry_count + case when d.id = any($6) or d.id = any($7) then 1 else 0 end
               where d.id = any($1) and d.id between $2 and $3
-          returning d.id, d.tenant_id, event_id, notification_id, user_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue, last_provider, last_outcome
+          returning d.id, d.tenant_id, event_id, notification_id, user_id, destination_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue, last_provider, last_outcome
            ), entered as (
              insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason)
              select id, entry_count, tenant_id, case when id = any($7) then ${ENTRY_KINDS.released} else ${ENTRY_KINDS.lease_lost} end, carillon.now(), case when id = any($7) then ${REASONS.sending.number} else ${REASONS.internal.number} end

@@ -17,9 +17,10 @@ export async function retryDelivery(
 ): Promise<boolean> {
   const { rowCount } = await within(tx).query({
     name: 'retry-delivery',
-    text: `update carillon.deliveries
+    text: `update carillon.deliveries d
               set status = ${S.pending}, reason = ${REASONS.queued.number}, due_at = case when queue is null then carillon.now() end, finished_at = null, cancel_requested = false,
-                  max_attempts = attempt_count + ($3::json ->> channel)::smallint
+                  max_attempts = attempt_count + coalesce(
+                    (select max_retries + 1 from carillon.destinations t where t.tenant_id = d.tenant_id and t.id = d.destination_id), ($3::json ->> channel)::smallint)
             where id = $1 and tenant_id = $2 and status = ${S.failed} and address is not null and (expires_at is null or expires_at > carillon.now())`,
     values: [id, tenantId, JSON.stringify(attemptsOf)],
   });

@@ -46,6 +46,7 @@ export interface DeliveryRecord {
   readonly eventId: string;
   readonly notificationId: string | null;
   readonly userId: string | null;
+  readonly destinationId: string | null;
   /** `*` for a recipient that was dropped. */
   readonly channel: string;
   readonly address: string | null;
@@ -83,7 +84,7 @@ export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.acce
   e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request, e.version`;
 const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata,
   n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt"`;
-const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.channel, d.address, d.status, d.reason, d.critical,
+const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.destination_id as "destinationId", d.channel, d.address, d.status, d.reason, d.critical,
   d.due_at as "dueAt", d.expires_at as "expiresAt", d.created_at as "createdAt", d.sent_at as "sentAt", d.finished_at as "finishedAt", d.attempt_count as "attemptCount",
   d.max_attempts as "maxAttempts", d.cancel_requested as "cancelRequested", d.last_error as "lastError"`;
 const ENTRY = `a.delivery_id as "deliveryId", a.number, a.kind, a.at, a.duration_ms as "durationMs", a.provider, a.outcome, a.reason, a.status, a.detail, a.response,
@@ -188,6 +189,8 @@ function content(alias: string): string {
       and ($8::text is null or exists (select from unnest(${alias}.tags) as t (tag) where starts_with(t.tag, $8)))`;
 }
 
+const contentValues = ({ type, tag, tagPrefix }: ContentFilter) => [type, tag, tagPrefix];
+
 /** The cursor narrows the range too: what lies before it is not read again. */
 function pageValues(tenantId: string, { range, cursor, forward, limit }: Paging): unknown[] {
   const low = forward && cursor !== null && cursor > range.low ? cursor : range.low;
@@ -228,9 +231,7 @@ export async function listEvents(tx: Tx, query: EventQuery): Promise<EventRecord
             where ${where} and ${content('e')} and ($9::smallint is null or e.status = $9) and ${HAS_DELIVERY} ${order}`,
     values: [
       ...pageValues(query.tenantId, query),
-      query.type,
-      query.tag,
-      query.tagPrefix,
+      ...contentValues(query),
       query.status,
       query.channel,
       query.reason,
@@ -259,9 +260,7 @@ export async function listNotifications(tx: Tx, query: NotificationQuery): Promi
             where ${where} and ${content('n')} and ($9::uuid is null or n.event_id = $9) and ($10::boolean or n.deleted_at is null)${ofUser ? ' and n.user_id = $11' : ''} ${order}`,
     values: [
       ...pageValues(query.tenantId, query),
-      query.type,
-      query.tag,
-      query.tagPrefix,
+      ...contentValues(query),
       query.eventId,
       query.deleted,
       ...(ofUser ? [query.userId] : []),
@@ -294,6 +293,7 @@ export type DeliveryQuery = Paging &
     readonly tenantId: string;
     readonly eventId: string | null;
     readonly userId: string | null;
+    readonly destinationId: string | null;
     readonly channel: string | null;
     readonly status: number | null;
     readonly reason: number | null;
@@ -319,20 +319,21 @@ const HAS_CONTENT = `($12::text is null and $13::text is null and $14::text is n
                 select from carillon.events e where e.id = d.event_id and e.tenant_id = $1 and ($12::text is null or e.type = $12) and ($13::text is null or $13 = any(e.tags))
                    and ($14::text is null or exists (select from unnest(e.tags) as t (tag) where starts_with(t.tag, $14)))))`;
 
-/** An event's deliveries are found by its index, a user's by his notifications. */
+/** An event's and a destination's deliveries are found by their index, a user's by his notifications. */
 export async function listDeliveries(tx: Tx, query: DeliveryQuery): Promise<DeliveryRecord[]> {
   const { where, order } = page('d', query.forward);
-  const by = query.eventId !== null ? 'event' : query.userId !== null ? 'user' : 'all';
+  const by = query.eventId !== null ? 'event' : query.userId !== null ? 'user' : query.destinationId !== null ? 'destination' : 'all';
   const found = {
     event: 'd.event_id = $6 and ($7::text is null or d.user_id = $7)',
     user: '$6::uuid is null and d.user_id = $7',
+    destination: '$6::uuid is null and $7::text is null and d.destination_id = $15',
     all: '$6::uuid is null and $7::text is null',
   }[by];
   const { rows } = await within(tx).query<DeliveryRecord>({
     name: `timeline-deliveries-${by}-${direction(query.forward)}`,
     text: `select ${DELIVERY} from ${by === 'user' ? OF_USER : 'carillon.deliveries d'}
             where ${where} and ${found} and ($8::text is null or d.channel = $8) and ($9::smallint is null or d.status = $9) and ($10::smallint is null or d.reason = $10)
-              and (not $11::boolean or d.user_id is null) and ${HAS_CONTENT} ${order}`,
+              and (not $11::boolean or d.user_id is null) and ${HAS_CONTENT} and ($15::uuid is null or d.destination_id = $15) ${order}`,
     values: [
       ...pageValues(query.tenantId, query),
       query.eventId,
@@ -341,9 +342,8 @@ export async function listDeliveries(tx: Tx, query: DeliveryQuery): Promise<Deli
       query.status,
       query.reason,
       query.destinations,
-      query.type,
-      query.tag,
-      query.tagPrefix,
+      ...contentValues(query),
+      query.destinationId,
     ],
   });
   return rows;

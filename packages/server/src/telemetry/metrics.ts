@@ -51,6 +51,11 @@ export const METRICS = {
     labels: [],
   },
   carillon_lease_lost_total: { kind: 'counter', help: 'Outcomes that came after their lease had ended and changed nothing.', labels: [] },
+  carillon_destinations_disabled_total: {
+    kind: 'counter',
+    help: 'Destinations disabled by Carillon: `gone` after 410, `failing` after days of nothing but failure.',
+    labels: ['reason'],
+  },
   carillon_streams_open: { kind: 'gauge', help: 'Open inbox streams of this process.', labels: [] },
   carillon_streams_cut_total: { kind: 'counter', help: 'Streams that were ended because their reader did not keep up.', labels: [] },
   carillon_http_request_duration_seconds: {
@@ -72,6 +77,7 @@ export interface Metrics {
   readonly scheduledLate: (seconds: number) => void;
   readonly oldestDue: (seconds: number) => void;
   readonly leaseLost: (count?: number) => void;
+  readonly destinationDisabled: (reason: string) => void;
   readonly streamsOpen: (count: number) => void;
   readonly streamCut: () => void;
   readonly requested: (request: { route: string; method: string; status: number; seconds: number }) => void;
@@ -105,6 +111,7 @@ function makeCounts(registry: Registry) {
   const decisions = bound(counter('carillon_decisions_total'));
   const deliveries = bound(counter('carillon_deliveries_total'));
   const lost = counter('carillon_lease_lost_total');
+  const disabled = bound(counter('carillon_destinations_disabled_total'));
   const cut = counter('carillon_streams_cut_total');
   return {
     eventsAccepted: (count: number) => accepted.inc(count),
@@ -114,6 +121,7 @@ function makeCounts(registry: Registry) {
     attempted: ({ channel, provider, outcome }: { channel: string; provider: string; outcome: string }) =>
       deliveries(channel, provider, outcome).inc(),
     leaseLost: (count = 1) => lost.inc(count),
+    destinationDisabled: (reason: string) => disabled(reason).inc(),
     streamCut: () => cut.inc(),
   };
 }

@@ -72,6 +72,7 @@ export async function activityServer(): Promise<ActivityServer> {
         : { tenantId, keyId: newId(now()), client: 'backend', scopes: SCOPES, keyLimit: null, tenantLimit: null, expiresInMs: null };
     },
     verifyUserToken: async () => undefined,
+    isAccountAdmin: async () => false,
     touchKeys: async () => undefined,
     now,
     monotonicMs: () => performance.now(),

@@ -13,7 +13,8 @@ export function eventually<T>(look: () => T | Promise<T>) {
 
 export interface DeliveryRow {
   readonly id: string;
-  readonly user: string;
+  /** Null for a destination. */
+  readonly user: string | null;
   readonly channel: string;
   readonly address: string | null;
   readonly state: DeliveryState;
@@ -24,7 +25,7 @@ export interface DeliveryRow {
 
 interface StoredDelivery {
   id: string;
-  user_id: string;
+  user_id: string | null;
   channel: string;
   address: string | null;
   status: number;

@@ -31,6 +31,8 @@ export async function somethingOfEachKind(
   const byMail = { to: [{ user_id: 'ada', email: 'ada@example.org' }], subject: 'Hello', channels: ['email'] };
   const mail = (await api('POST', '/v1/notifications', byMail)).body.id as string;
   const [mailed] = (await api('GET', `/v1/deliveries?event_id=${mail}`)).body.data;
+  const config = { webhook_url: 'http://127.0.0.1:9' }; // nobody listens: a test of it fails, and that is its answer
+  const destination = await api('POST', '/v1/destinations', { name: 'Ops', channel: 'webhook', config });
   const key = await api('POST', '/v1/api-keys', { name: 'example', scopes: ['events:write'] });
   const token = (await api('POST', '/v1/users/ada/token')).body.token as string;
   return {
@@ -41,6 +43,7 @@ export async function somethingOfEachKind(
       [ids.NOTIFICATION]: item.id,
       [ids.DELIVERY]: (await failed()).id,
       [ids.MAILED]: mailed.id,
+      [ids.DESTINATION]: destination.body.id,
       [ids.KEY]: key.body.id,
     },
   };

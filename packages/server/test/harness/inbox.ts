@@ -75,6 +75,7 @@ export async function inboxServer(settings: { createUsers?: boolean; maxStreams?
           }
         : undefined,
     verifyUserToken: tokens.verify,
+    isAccountAdmin: async () => false,
     touchKeys: async () => undefined,
     now,
     monotonicMs,

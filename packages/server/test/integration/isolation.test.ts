@@ -14,7 +14,8 @@ let server: TestServer;
 /** With all that a tenant's own key may do. */
 let theirKey: string;
 let tables: string[] = [];
-const ids = { event: '', notification: '', delivery: '', key: '' };
+const ids = { event: '', notification: '', delivery: '', key: '', destination: '' };
+const DESTINATION = { name: 'planted', channel: 'webhook', config: { webhook_url: 'https://example.org/planted' } };
 
 beforeAll(async () => {
   server = await startServer();
@@ -39,6 +40,7 @@ beforeAll(async () => {
   ids.notification = notification.id;
   ids.delivery = notification.deliveries.find((one: { channel: string }) => one.channel === 'email').id;
   ids.key = (await server.api('GET', '/v1/api-keys')).body.data[0].id;
+  ids.destination = (await server.api('POST', '/v1/destinations', DESTINATION)).body.id;
   tables = (await tablesWithTenant()).map(({ name }) => name);
 }, 60_000);
 afterAll(() => server.stop());
@@ -53,6 +55,9 @@ async function addTenant(): Promise<void> {
   await asThem('PUT', '/v1/topics/theirs/subscriptions/bob');
   await asThem('PUT', '/v1/preferences/defaults', {});
   await asThem('PUT', '/v1/event-types/type-of-theirs', { files: { 'event.yaml': '' } });
+  expect(
+    (await asThem('POST', '/v1/destinations', { ...DESTINATION, name: 'theirs', config: { webhook_url: 'https://example.com/' } })).status,
+  ).toBe(201);
   await asThem(
     'POST',
     '/v1/notifications',
@@ -83,6 +88,7 @@ describe('in the schema', () => {
         'api_keys',
         'attempts',
         'deliveries',
+        'destinations',
         'events',
         'idempotency_keys',
         'inbox',
@@ -221,7 +227,7 @@ describe('as the role of reading requests', () => {
   });
 });
 
-type Method = 'get' | 'post' | 'put' | 'delete';
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 interface Route {
   readonly method: Method;
   readonly path: string;
@@ -237,7 +243,7 @@ function routes(): Route[] {
     (Object.entries(methods) as [Method, (typeof methods)[Method]][]).map(([method, { security = [], parameters = [] }]) => ({
       method,
       path,
-      byUser: path.startsWith('/v1/inbox') || security.some((one) => 'userToken' in one),
+      byUser: path.startsWith('/v1/inbox') || (security.length > 0 && security.every((one) => 'userToken' in one)),
       query: parameters.filter((parameter) => parameter.in === 'query').map(({ name }) => name),
     })),
   );
@@ -252,6 +258,7 @@ function idsFor(path: string): [ours: string, unknown: string] {
     '/v1/notifications/': [ids.notification, publicId('ntf', fresh)],
     '/v1/inbox/': [ids.notification, publicId('ntf', fresh)],
     '/v1/deliveries/': [ids.delivery, publicId('dlv', fresh)],
+    '/v1/destinations/': [ids.destination, publicId('dst', fresh)],
     '/v1/api-keys/': [ids.key, publicId('key', fresh)],
     '/v1/event-types/': ['type-of-ours', 'type-of-nobody'],
     '/v1/users/': [USER, 'a-user-of-nobody'],
@@ -275,6 +282,7 @@ const CREATES = [
 ];
 const BODIES: Record<string, unknown> = {
   put: {},
+  patch: {},
   'put /v1/event-types/{id}': { files: { 'event.yaml': '' } },
   'put /v1/users/{id}/preferences': { channels: {} },
   'post /v1/users/{id}/token': {},

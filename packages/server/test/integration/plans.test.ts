@@ -52,6 +52,12 @@ const ALLOWED: Readonly<Record<string, { partitions: number; rows: number }>> = 
   'timeline-notifications-user-forward': { partitions: ALL, rows: 11 * ALL },
   'timeline-deliveries-user-backward': { partitions: 2 * ALL, rows: 20 * ALL },
   'timeline-deliveries-user-forward': { partitions: 2 * ALL, rows: 20 * ALL },
+  // All that waits for one destination, found by its index: one a day, locked first.
+  'destination-deliveries-end': { partitions: ALL, rows: 3 * ALL },
+  'destination-deliveries-hold': { partitions: ALL, rows: 3 * ALL },
+  'destination-deliveries-recover': { partitions: ALL, rows: 3 * ALL },
+  'timeline-deliveries-destination-backward': { partitions: ALL, rows: 2 * ALL },
+  'timeline-deliveries-destination-forward': { partitions: ALL, rows: 2 * ALL },
   // A page, partition after partition from its end.
   'timeline-events-user-backward': { partitions: 2 * ALL, rows: 30 * ALL },
   'timeline-events-user-forward': { partitions: 2 * ALL, rows: 30 * ALL },

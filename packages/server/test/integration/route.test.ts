@@ -6,7 +6,7 @@ import { startServer, type TestServer } from '../harness/server.ts';
 
 type Item = Record<string, unknown> & { readonly to: unknown[] };
 /** User, channel, state, reason, address. */
-type Told = [user: string, channel: string, state: string, reason: string, address: string | null];
+type Told = [user: string | null, channel: string, state: string, reason: string, address: string | null];
 
 interface Path {
   readonly path: string;

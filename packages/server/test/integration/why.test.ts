@@ -52,7 +52,14 @@ describe('why', () => {
       expired: 0,
     });
     expect(json.skipped).toEqual([
-      { user_id: 'ada', channel: 'webhook', reason: 'opted_out', sentence: expect.any(String), hint: expect.any(String) },
+      {
+        user_id: 'ada',
+        destination_id: null,
+        channel: 'webhook',
+        reason: 'opted_out',
+        sentence: expect.any(String),
+        hint: expect.any(String),
+      },
     ]);
     expect(json.notifications).toMatchObject([{ id: ntf(notificationId), user_id: 'ada' }]);
     const email = json.notifications[0].deliveries.find(({ channel }: Row) => channel === 'email');
@@ -322,6 +329,7 @@ describe('cancelling', () => {
             eventId,
             notificationId: newId(timeOf(eventId)),
             userId: 'ada',
+            destinationId: null,
             channel: 'email',
             address: 'a@example.org',
             lane: 'acme email',

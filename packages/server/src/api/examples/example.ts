@@ -24,6 +24,7 @@ export const NOTIFICATION = 'ntf_01kakx2v5sfqr8wjz7m3c9h4te';
 export const DELIVERY = 'dlv_01kakx2v5sfqr8wjz7m3c9h4tf';
 /** By mail. */
 export const MAILED = 'dlv_01kakx2v5sfqr8wjz7m3c9h4th';
+export const DESTINATION = 'dst_01kakx2v5sfqr8wjz7m3c9h4tj';
 export const KEY = 'key_01kakx2v5sfqr8wjz7m3c9h4tg';
 
 /** The call as people type it. `$CARILLON` is where the server listens, `$KEY` an API key, `$TOKEN` a user's token. */

@@ -43,6 +43,7 @@ beforeAll(async () => {
     hashKey: (key) => hashApiKey(pepper, key),
     findKey: (hash) => findByHash(db.database.engine, hash),
     verifyUserToken: async () => undefined,
+    isAccountAdmin: async () => false,
     touchKeys: (uses) => touchKeys(db.database.engine, uses),
     now: () => new Date(),
     monotonicMs: () => monotonicMs,

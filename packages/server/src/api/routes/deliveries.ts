@@ -3,6 +3,7 @@ import type { ChannelName } from '../../domain/channel.ts';
 import { CarillonError } from '../../domain/error.ts';
 import { DELIVERY_STATES } from '../../domain/delivery.ts';
 import type { Tx } from '../../domain/event.ts';
+import { parseId } from '../../lib/id.ts';
 import type { Database } from '../../store/database.ts';
 import { retryDelivery } from '../../store/retry.ts';
 import { entriesOf, findDelivery, listDeliveries } from '../../store/timeline.ts';
@@ -37,14 +38,19 @@ export function deliveryRoutes(app: App, deps: DeliveryDeps): void {
       const rows = await database.asTenant(tenantId, async (tx) => {
         const event = query.event_id === undefined ? null : await eventNamed(tx, tenantId, query.event_id);
         const range = event?.range ?? rangeOf(query);
-        const filter = {
+        return listDeliveries(tx, {
+          tenantId,
+          cursor,
+          forward: backward,
+          limit: query.limit + 1,
+          range,
           eventId: event?.id ?? null,
           ...contentOf(query),
           ...toldOf(query),
+          destinationId: query.destination_id === undefined ? null : found(parseId('dst', query.destination_id)),
           status: query.status === undefined ? null : DELIVERY_STATES[query.status],
           destinations: false,
-        };
-        return listDeliveries(tx, { tenantId, cursor, forward: backward, limit: query.limit + 1, range, ...filter });
+        });
       });
       return toDirectedPage(rows, { limit: query.limit, backward }, viewDelivery, (row) => row.id);
     },

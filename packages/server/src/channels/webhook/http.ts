@@ -35,18 +35,22 @@ export function webhookHttp({
     return plainName === undefined ? undefined : { [plainName]: signBody(plain?.secret ? [plain.secret] : secrets, body) };
   }
 
-  async function send({ deliveryId, address, content }: Message<WebhookAddress, WebhookContent>, signal: AbortSignal): Promise<SendResult> {
+  async function send(
+    { deliveryId, address, content, timeoutMs }: Message<WebhookAddress, WebhookContent>,
+    signal: AbortSignal,
+  ): Promise<SendResult> {
     const startedAt = now();
     const timestamp = String(Math.floor(startedAt.getTime() / 1000));
     const signed = {
       ...fixed,
+      ...lowerCased(address.headers ?? {}),
       'webhook-id': deliveryId,
       'webhook-timestamp': timestamp,
       'webhook-signature': signWebhook(address.secrets, schemes, { id: deliveryId, timestamp, body: content.body }),
       ...plainSignature(address, content),
     };
     try {
-      const response = await egress.request(address.url, { method: 'POST', headers: signed, body: content.body, signal });
+      const response = await egress.request(address.url, { method: 'POST', headers: signed, body: content.body, signal, timeoutMs });
       return fromResponse(response, now());
     } catch (error) {
       if (error instanceof EgressError) return fromEgressError(error);

@@ -1,0 +1,43 @@
+/** Destinations, wired: what routing and delivery know of them. Part of the composition root. */
+import { destinationOutcomes } from './delivery/destination-outcomes.ts';
+import type { Completion } from './domain/delivery.ts';
+import type { Core } from './main-core.ts';
+import { makeDestinationCache, type DestinationCache } from './store/destination-cache.ts';
+import { holdWaiting, noteOutcomes } from './store/destination-deliveries.ts';
+import { destinationsOfTenants } from './store/destinations.ts';
+
+export interface Destinations extends DestinationCache {
+  /** After their outcomes were written: a destination that only fails is disabled, and what waits for it is held. Never rejects. */
+  readonly settle: (rows: readonly Completion[]) => Promise<void>;
+}
+
+export function makeDestinations({ database, vault, clock, metrics, log }: Core): Destinations {
+  const cache = makeDestinationCache((tx, tenantIds) => destinationsOfTenants(tx, vault, tenantIds), clock.monotonicMs);
+
+  async function disable(rows: readonly Completion[]): Promise<void> {
+    const outcomes = destinationOutcomes(rows);
+    if (outcomes.length === 0) return;
+    const disabled = await database.transaction(async (tx) => {
+      const found = await noteOutcomes(tx, outcomes);
+      if (found.length > 0)
+        await holdWaiting(
+          tx,
+          found.map(({ id }) => id),
+        );
+      return found;
+    });
+    for (const { tenantId, id, reason } of disabled) {
+      cache.forget(tenantId);
+      metrics.destinationDisabled(reason);
+      log('destination.disabled', { tenantId, destinationId: id, reason });
+    }
+  }
+
+  return {
+    ...cache,
+    settle: (rows) =>
+      disable(rows).catch((error: unknown) => {
+        log('destination.not-noted', { error }); // the outcomes themselves are written; the next ones count
+      }),
+  };
+}
