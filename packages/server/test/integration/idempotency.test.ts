@@ -50,8 +50,9 @@ test('every POST keeps its first answer, without its secrets, and refuses the ke
   for (const [name, example] of posts) {
     if (name in WITHOUT) continue;
     const { real, token } = await somethingOfEachKind(server, `http://127.0.0.1:${gone.port}`);
-    const call = { ...example, path: Object.entries(real).reduce((path, [id, mine]) => path.replace(id, mine), example.path) };
-    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const named = (text: string) => Object.entries(real).reduce((so, [id, mine]) => so.replaceAll(id, mine), text);
+    const call = { ...example, path: named(example.path) };
+    const body = call.body === undefined ? undefined : named(JSON.stringify(call.body));
     const key = `every ${name}`;
     const [first, second] = [await post(call, token, key, body), await post(call, token, key, body)];
     const other = await post(call, token, key, `${body ?? '{}'} `);
