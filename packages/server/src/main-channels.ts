@@ -1,12 +1,15 @@
 /** The channels of this installation, wired from its settings. Part of the composition root. */
+import type { z } from 'zod';
 import { BUILT_IN } from './channels/built-in.ts';
 import { emailChannel, type EmailAddress } from './channels/email/channel.ts';
 import { outboxProvider } from './channels/email/outbox.ts';
 import type { RenderedEmail } from './channels/email/render.ts';
-import { smtpProvider } from './channels/email/smtp.ts';
+import { smtpProvider, type SmtpOptions } from './channels/email/smtp.ts';
+import { SmtpSettings } from './channels/email/smtp-settings.ts';
 import { moduleChannel, moduleProvider, type ModuleDeps } from './channels/module/channel.ts';
 import { makeRegistry, type Registry } from './channels/registry.ts';
-import { setUp } from './channels/set-up.ts';
+import { readOptions } from './channels/options.ts';
+import { distinct, makeProviders, setUp, type SetUpDeps } from './channels/set-up.ts';
 import { webhookChannel } from './channels/webhook/channel.ts';
 import { webhookHttp } from './channels/webhook/http.ts';
 import { ConfigError, type Config } from './config.ts';
@@ -31,10 +34,10 @@ export async function makeChannels(core: Core, signing: Signing): Promise<Regist
   const builtIn = BUILT_IN.map((kind) => [kind.name, () => setUp(kind, config.channels[kind.name], deps)] as const);
   const names = [...OWN_SETTINGS, ...BUILT_IN.map(({ name }) => name)];
   const others = Object.entries(config.channels)
-    .filter(([name]) => !BUILT_IN.some((kind) => kind.name === name))
+    .filter(([name]) => name !== 'email' && !BUILT_IN.some((kind) => kind.name === name))
     .map(([name, setting]) => [name, () => otherChannel(name, setting, { names, modules })] as const);
-  const made = await allOf([...builtIn, ...others]);
-  return makeRegistry([emailOf(core), webhookOf(core, signing), ...made]);
+  const made = await allOf([['email', () => emailOf(core, deps)], ...builtIn, ...others]);
+  return makeRegistry([webhookOf(core, signing), ...made]);
 }
 
 /** What they are is in the settings of their names. */
@@ -90,14 +93,25 @@ function plainOf({ 'webhook.secret_header': header, 'webhook.secret': secret }: 
   return header === undefined ? undefined : { header, secret: secret === undefined ? undefined : Buffer.from(secret) };
 }
 
-function emailOf({ config, unsubscribeTokens, log }: Core): Channel {
-  const provider = config['email.enabled'] === false ? undefined : mailProvider(config);
+/** The server of `email.smtp.*`, then those of `channels.email.providers`. */
+async function mailProviders(config: Config, deps: SetUpDeps): Promise<Provider[]> {
+  const { providers = [], ...others } = config.channels.email ?? { enabled: true };
+  if (!others.enabled || Object.values(others).filter((value) => value !== undefined).length > 1)
+    throw new Error('only providers can be named here; the rest is email.*');
+  const smtp = (options: unknown) => smtpProvider(smtpOf(config, readOptions(SmtpSettings, options)));
+  const further = await makeProviders({ smtp }, providers, deps);
+  const own = further.length > 0 && config['email.smtp.host'] === undefined ? undefined : mailProvider(config);
+  return config['email.enabled'] === false ? [] : distinct([...(own ? [own] : []), ...further]);
+}
+
+async function emailOf({ config, unsubscribeTokens, log }: Core, deps: SetUpDeps): Promise<Channel> {
+  const providers = await mailProviders(config, deps);
   const maxInFlight = config['email.smtp.max_connections'];
   const url = config.public_url?.replace(/\/+$/, '');
-  if (provider && url === undefined && config['email.smtp.host'] !== undefined)
+  if (providers.length > 0 && url === undefined && config['email.smtp.host'] !== undefined)
     log('email.no-unsubscribe-link', { reason: 'public_url is not set', consequence: 'mails have no List-Unsubscribe header' });
   return emailChannel({
-    providers: provider ? [provider] : [],
+    providers,
     delaysMs: config['email.retry'],
     maxInFlight,
     unsubscribe: (mailbox, { tenantId, userId }) => {
@@ -115,16 +129,26 @@ function mailProvider(config: Config): Provider<EmailAddress, RenderedEmail> | u
   const host = config['email.smtp.host'];
   const from = config['email.smtp.from'];
   if (host === undefined || from === undefined) return config.env === 'development' ? outboxProvider() : undefined;
-  return smtpProvider({
-    host,
-    port: config['email.smtp.port'],
-    security: config['email.smtp.security'],
-    user: config['email.smtp.user'],
-    password: config['email.smtp.password'],
+  return smtpProvider(
+    smtpOf(config, {
+      host,
+      port: config['email.smtp.port'],
+      security: config['email.smtp.security'],
+      user: config['email.smtp.user'],
+      password: config['email.smtp.password'],
+      from,
+      max_connections: config['email.smtp.max_connections'],
+    }),
+  );
+}
+
+function smtpOf(config: Config, { from, max_connections: maxConnections, ...server }: z.output<typeof SmtpSettings>): SmtpOptions {
+  return {
+    ...server,
     from: { name: config.product_name, address: from },
-    maxConnections: config['email.smtp.max_connections'],
+    maxConnections,
     productHost: from.slice(from.lastIndexOf('@') + 1),
     connectTimeoutMs: config['delivery.connect_timeout'],
     totalTimeoutMs: config['delivery.total_timeout'],
-  });
+  };
 }

@@ -16,25 +16,32 @@ export async function setUp(kind: ChannelKind, setting: ChannelSetting | undefin
   return { ...kind, delaysMs: setting?.retry ?? kind.delaysMs, providers, available: providers.length > 0 };
 }
 
-async function providersOf(kind: ChannelKind, setting: ChannelSetting | undefined, { tools, fromModule }: SetUpDeps): Promise<Provider[]> {
-  if (setting?.providers) {
-    const making = setting.providers.map(async (one) =>
-      one.module === undefined ? makeProvider(kind, one, tools) : fromModule(one.module, one.options),
-    );
-    return distinct(await Promise.all(making));
-  }
-  const wanted = setting?.options !== undefined || kind.ready || setting?.enabled === true;
-  return wanted ? [makeProvider(kind, { name: kind.standard, options: setting?.options }, tools)] : [];
+/** In the order in which they are asked. */
+export async function makeProviders(
+  makers: ChannelKind['makers'],
+  wanted: readonly ProviderSetting[],
+  { tools, fromModule }: SetUpDeps,
+): Promise<Provider[]> {
+  const making = wanted.map(async (one) =>
+    one.module === undefined ? makeProvider(makers, one, tools) : fromModule(one.module, one.options),
+  );
+  return distinct(await Promise.all(making));
 }
 
-function makeProvider({ makers }: ChannelKind, { name = '', options }: ProviderSetting, tools: ProviderTools): Provider {
+async function providersOf(kind: ChannelKind, setting: ChannelSetting | undefined, deps: SetUpDeps): Promise<Provider[]> {
+  if (setting?.providers) return makeProviders(kind.makers, setting.providers, deps);
+  const wanted = setting?.options !== undefined || kind.ready || setting?.enabled === true;
+  return wanted ? [makeProvider(kind.makers, { name: kind.standard, options: setting?.options }, deps.tools)] : [];
+}
+
+function makeProvider(makers: ChannelKind['makers'], { name = '', options }: ProviderSetting, tools: ProviderTools): Provider {
   const make = makers[name];
   if (!make) throw new Error(`${name} is none of its providers; the nearest is ${nearest(name, Object.keys(makers)) ?? '(none)'}`);
   return make(options, tools);
 }
 
 /** Two accounts with one carrier are two providers: the second is known as `sms.twilio-2`. */
-function distinct(providers: readonly Provider[]): Provider[] {
+export function distinct(providers: readonly Provider[]): Provider[] {
   const seen = new Map<string, number>();
   return providers.map((provider) => {
     const count = (seen.get(provider.id) ?? 0) + 1;

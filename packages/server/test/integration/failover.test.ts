@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { startReceiver, type Receiver } from '../harness/receiver.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
+import { startMailServer } from '../harness/mail-server.ts';
 
 let server: TestServer;
 let first: Receiver;
@@ -86,4 +87,24 @@ test('what may have arrived is tried again with the same provider and id, before
 test('a message that is refused for good is not offered to another', async () => {
   const { status, attempts } = await deliver('joe', { first: [400] });
   expect([status, attempts]).toEqual(['failed', ['sms.gateway permanent']]);
+});
+
+test('mail goes to the next server when the first is not there', async () => {
+  const closed = await startMailServer({});
+  await closed.close();
+  const mail = await startMailServer({});
+  const options = { host: '127.0.0.1', port: mail.port, security: 'none', from: 'bell@example.org' };
+  const sender = await startServer({
+    channels: { email: { enabled: true, providers: [{ name: 'smtp', options }] } },
+    'email.smtp.host': '127.0.0.1',
+    'email.smtp.port': closed.port,
+    'email.smtp.security': 'none',
+    'email.smtp.from': 'bell@example.org',
+  });
+  await sender.api('POST', '/v1/notifications', { to: [{ user_id: 'ada', email: 'ada@example.org' }], subject: 's', channels: ['email'] });
+  await expect.poll(() => mail.mails.length, { timeout: 20_000 }).toBe(1);
+  const { body } = await sender.api('GET', '/v1/deliveries?channel=email');
+  expect(body.data).toMatchObject([{ status: expect.stringMatching(/delivered|sending/), attempt_count: 2 }]);
+  await sender.stop();
+  await mail.close();
 });

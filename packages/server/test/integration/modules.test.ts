@@ -141,7 +141,8 @@ describe('a module that can’t be used stops the start:', () => {
   });
 
   test.each([
-    ['email', /channels\.email: it has settings of its own/],
+    ['email', /channels\.email: only providers can be named here/],
+    ['webhook', /channels\.webhook: it has settings of its own/],
     ['slack', /channels\.slack: this name is taken/],
   ])('the name %s is taken', async (name, message) => {
     await expect(startServer({ channels: { [name]: misbehaving } }, { on: server.db })).rejects.toThrow(message);
