@@ -102,7 +102,8 @@ describe('without DNS', () => {
 describe('by DNS', () => {
   const toAnswer = (address: string): LookupAddress => ({ address, family: address.includes(':') ? 6 : 4 });
 
-  test.each(Object.entries(HOSTILE_ANSWERS))('a name that leads to %s is blocked', async (_, addresses) => {
+  const answers = Object.entries(HOSTILE_ANSWERS);
+  test.each(answers)('a name that leads to %s is blocked', async (_, addresses) => {
     const lookup: EgressOptions['lookup'] = (_host, callback) => callback(null, addresses.map(toAnswer));
     const before = arrived;
     for (const scheme of ['http', 'https']) {
