@@ -10,8 +10,14 @@ interface Place {
   readonly context: string;
 }
 
+const ofDestination = (purpose: 'config' | 'secret') => `'destination:' || tenant_id || ':' || id || ':${purpose}'`;
 /** Every column that holds a sealed secret. */
-const PLACES: readonly Place[] = [{ table: 'tenant_secrets', column: 'sealed', context: "'tenant:' || tenant_id || ':' || purpose" }];
+const PLACES: readonly Place[] = [
+  { table: 'tenant_secrets', column: 'sealed', context: "'tenant:' || tenant_id || ':' || purpose" },
+  { table: 'destinations', column: 'config', context: ofDestination('config') },
+  { table: 'destinations', column: 'secret', context: ofDestination('secret') },
+  { table: 'destinations', column: 'previous_secret', context: ofDestination('secret') },
+];
 
 /** How many secrets are sealed under each key, by its id. */
 export async function keysInUse(db: Queryable): Promise<Map<string, number>> {

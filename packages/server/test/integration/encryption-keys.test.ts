@@ -129,5 +129,10 @@ test('a column for bytes is a hash, or among those that are sealed again', async
     "select table_name || '.' || column_name as name from information_schema.columns where table_schema = 'carillon' and data_type = 'bytea' order by 1",
   );
   const hashes = ['api_keys.hash', 'idempotency_keys.request_hash'];
-  expect(columns.map(({ name }) => name).filter((name) => !hashes.includes(name))).toEqual(['tenant_secrets.sealed']);
+  expect(columns.map(({ name }) => name).filter((name) => !hashes.includes(name))).toEqual([
+    'destinations.config',
+    'destinations.previous_secret',
+    'destinations.secret',
+    'tenant_secrets.sealed',
+  ]);
 });
