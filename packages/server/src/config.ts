@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { MAX_QUIET_DAYS } from './domain/quiet-hours.ts';
+import { MAX_PER_WINDOW, THROTTLE_PER } from './domain/throttle.ts';
 import { addressRules } from './lib/address.ts';
 import { channelSettings, completeChannels } from './lib/channel-setting.ts';
 import { parseDuration } from './lib/duration.ts';
@@ -91,6 +92,9 @@ export const SETTINGS = [
     'on_mention',
     'Whether a user id not seen before becomes a user, or is skipped as `user_unknown`.',
   ]),
+  setting('throttle.max_per_window', whole(0, MAX_PER_WINDOW), [0, 'Notifications for one user in a window; 0: any number.']),
+  setting('throttle.window', duration('1s', '30d'), [3_600_000, 'How long the sliding window of the throttle is.']),
+  setting('throttle.per', choice(...THROTTLE_PER), ['severity', 'What is counted apart for each user. Without a throttle_key: the type.']),
   setting('idempotency.ttl', duration('1m', '30d'), [86_400_000, 'How long an Idempotency-Key is remembered.']),
 
   optional(
@@ -293,7 +297,7 @@ function productionProblems(config: Config): string[] {
   const problems: string[] = [];
   if (config.secret === undefined)
     problems.push('production needs secret (CARILLON_SECRET), at least 32 characters: make one with `openssl rand -base64 32`');
-  else if (isGuessable(config.secret))
+  else if (new Set(config.secret).size < FEWEST_DIFFERENT)
     problems.push('secret (CARILLON_SECRET) repeats too few characters: make one with `openssl rand -base64 32`');
   if (config.encryption_key === undefined)
     problems.push('production needs encryption_key (CARILLON_ENCRYPTION_KEY), 32 bytes in base64: make one with `openssl rand -base64 32`');
@@ -308,10 +312,6 @@ function productionProblems(config: Config): string[] {
 
 /** 32 random bytes or characters with fewer different ones do not happen. */
 const FEWEST_DIFFERENT = 10;
-
-function isGuessable(secret: string): boolean {
-  return new Set(secret).size < FEWEST_DIFFERENT;
-}
 
 function isHttpUrl(value: string): boolean {
   return URL.canParse(value) && ['http:', 'https:'].includes(new URL(value).protocol);

@@ -27,6 +27,7 @@ import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
 import { topicRoutes, type TopicDeps } from './api/routes/topics.ts';
 import { unsubscribeRoutes } from './api/routes/unsubscribe.ts';
+import { throttleRoutes } from './api/routes/throttles.ts';
 import { userRoutes } from './api/routes/users.ts';
 import { webhookSecretRoutes } from './api/routes/webhook-secrets.ts';
 import { makeUserTokens } from './api/user-token.ts';
@@ -146,7 +147,7 @@ function makeApp(deps: ApiDeps): App {
     inboxRoutes(app, { ...shared, ...inboxSettings(deps), preferences: preferenceDeps(deps), tokens, feed: deps.feed });
     const keyMaker = { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget };
     apiKeyRoutes(app, keyMaker);
-    tenantRoutes(app, { ...keyMaker, newSecrets: deps.newSecrets });
+    tenantRoutes(app, { ...keyMaker, newSecrets: deps.newSecrets, forget: forgetting(auth.forget, deps.defaults.forget) });
     operatorRoutes(app, deps);
     app.addHook('onClose', auth.close);
   });
@@ -171,6 +172,7 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   deliveryRoutes(app, { ...shared, attemptsOf: attemptsOf(deps.channels), wakeWorker: stages.wake });
   preferenceRoutes(app, preferenceDeps(deps));
   destinationRoutes(app, { ...shared, ...checks, ...destinationDeps(deps) });
+  throttleRoutes(app, shared);
   userRoutes(app, { ...shared, ...checks, look: deps.feed.look, wake: stages.wake });
   const { facts } = deps.channels;
   const listed = (address: ListedAddress) => listedAddress(facts, address);
@@ -185,6 +187,13 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
     overlapMs: config['webhook.rotation_overlap'],
     now: clock.now,
   });
+}
+
+/** After a tenant's settings have changed. */
+function forgetting(...caches: readonly (() => void)[]): () => void {
+  return () => {
+    for (const forget of caches) forget();
+  };
 }
 
 function preferenceDeps({ database, channels, defaults, quietUntil, egress, clock, stages }: ApiDeps): PreferenceDeps {

@@ -1,7 +1,9 @@
 /** Accepting and routing, wired, with the worker behind them. Part of the composition root. */
 import { randomUUID } from 'node:crypto';
+import type { Config } from './config.ts';
 import type { Worker } from './delivery/worker.ts';
 import type { CarillonEvent, Tx } from './domain/event.ts';
+import type { Throttle } from './domain/throttle.ts';
 import type { InboxChange } from './domain/notification.ts';
 import type { ListedAddress } from './domain/suppression.ts';
 import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
@@ -20,6 +22,7 @@ import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from './
 import { insertNotifications } from './store/notifications.ts';
 import { enqueue, numberEvents } from './store/ordering.ts';
 import { audienceChunk, insertMentioned, recipientsFor } from './store/recipients.ts';
+import { admitThrottled } from './store/throttles.ts';
 
 export interface StageDeps extends DeliveryDeps {
   readonly publish: (changes: readonly InboxChange[]) => void;
@@ -101,11 +104,20 @@ function makeRoute(
     channels: channels.facts,
     areSuppressed: (tx: Tx, addresses: readonly ListedAddress[]) => areSuppressed(channels.facts, tx, addresses),
     defaults: defaults.read,
+    throttleOf: throttlesOf(config, defaults),
+    admit: admitThrottled,
     quietUntil,
     newToken: randomUUID,
     now: clock.now,
   };
   return (tx, events, options) => route(deps, tx, events, options);
+}
+
+/** The tenant's own, else the installation's. */
+function throttlesOf(config: Config, defaults: StageDeps['defaults']): (tenantId: string) => Throttle | undefined {
+  const max = config['throttle.max_per_window'];
+  const ours = { max_per_window: max, window_seconds: config['throttle.window'] / 1_000, per: config['throttle.per'] };
+  return (tenantId) => defaults.throttleOf(tenantId) ?? (max > 0 ? ours : undefined);
 }
 
 function handOver(

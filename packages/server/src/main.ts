@@ -20,6 +20,7 @@ import { sweepKeys } from './store/idempotency.ts';
 import { changesSince, inboxSequences } from './store/inbox.ts';
 import { openDatabase } from './store/open.ts';
 import { beat, leave, notify } from './store/processes.ts';
+import { sweepThrottles } from './store/throttles.ts';
 import type { Log } from './telemetry/log.ts';
 
 export interface Running {
@@ -189,6 +190,9 @@ function choresOf({ opened, database, metrics, config }: Core, more: readonly Ch
   const sweep = async () => {
     while ((await sweepKeys(database.engine, SWEEP_ROWS)) === SWEEP_ROWS);
   };
+  const sweepCounters = async () => {
+    while ((await sweepThrottles(database.engine, SWEEP_ROWS)) === SWEEP_ROWS);
+  };
   const age = async () => {
     metrics.oldestDue((await oldestDueMs(database.engine)) / SECOND_MS);
   };
@@ -198,6 +202,7 @@ function choresOf({ opened, database, metrics, config }: Core, more: readonly Ch
     ...always,
     { name: 'partitions', everyMs: 60 * MINUTE_MS, run: opened.maintain },
     { name: 'idempotency-keys', everyMs: MINUTE_MS, run: sweep },
+    { name: 'throttles', everyMs: MINUTE_MS, run: sweepCounters },
     { name: 'queue-age', everyMs: 10 * SECOND_MS, run: age },
     { name: 'ordering', everyMs: SECOND_MS, run: sweepTurns },
   ];

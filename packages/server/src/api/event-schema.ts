@@ -113,6 +113,8 @@ export interface EventWire {
   readonly severity?: Severity | undefined;
   readonly tags?: readonly string[] | undefined;
   readonly critical?: boolean | undefined;
+  readonly throttle_exempt?: boolean | undefined;
+  readonly throttle_key?: string | undefined;
   readonly max_retries?: number | undefined;
   readonly correlation_id?: string | undefined;
   readonly ordering_key?: string | undefined;
@@ -134,6 +136,8 @@ export function eventSchemas(checks: AddressChecks & ChannelChecks) {
     action_url: actionUrl.optional(),
     metadata: json.optional(),
     critical: z.boolean().optional(),
+    throttle_exempt: z.boolean().optional(),
+    throttle_key: callerId.optional(),
     max_retries: z.int().min(0).max(MAX_RETRIES).optional(),
     correlation_id: callerId.optional(),
     ordering_key: callerId
@@ -211,7 +215,20 @@ function timesOf(wire: EventWire, now: Date, filled: Filled | null): Pick<Carill
 
 /** Only what the caller said: undefined fields take no room in the row. */
 function toRequest(
-  { exclude, channels, data, subject: title, body: text, action_url, metadata, critical, max_retries, ordering_key }: EventWire,
+  {
+    exclude,
+    channels,
+    data,
+    subject: title,
+    body: text,
+    action_url,
+    metadata,
+    critical,
+    throttle_exempt,
+    throttle_key,
+    max_retries,
+    ordering_key,
+  }: EventWire,
   to: EventRequest['to'],
 ): EventRequest {
   return {
@@ -224,6 +241,8 @@ function toRequest(
     action_url,
     metadata,
     critical,
+    throttle_exempt,
+    throttle_key,
     max_retries,
     ordering_key,
   };

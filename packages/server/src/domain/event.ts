@@ -49,6 +49,10 @@ export interface EventRequest {
   readonly exclude?: readonly string[] | undefined;
   /** What its type found missing or unfit when it was accepted. */
   readonly warnings?: readonly string[] | undefined;
+  /** Neither counted nor refused by the throttle. Absent: system notifications that are high or urgent are exempt. */
+  readonly throttle_exempt?: boolean | undefined;
+  /** What it counts under where the throttle is per key. */
+  readonly throttle_key?: string | undefined;
   /** Attempts after the first, instead of the channel's policy. */
   readonly max_retries?: number | undefined;
 }

@@ -99,6 +99,11 @@ const DECISION = {
     sentence: 'Its recipient reported it as unwanted.',
     hint: 'The address is on the suppression list. Do not write to it again.',
   },
+  throttled: {
+    number: 89,
+    sentence: 'The user has been told as much as the throttle allows in its window.',
+    hint: 'Wait, set throttle_exempt on the request, or clear the counters with POST /v1/users/{id}/clear-throttle.',
+  },
   cancelled: { number: 20, sentence: 'It was cancelled before it was sent.', hint: 'Nothing to do.' },
   expired: { number: 21, sentence: 'Its expiry time passed before it could be sent.', hint: 'Give it a later expires_at.' },
   retries_exhausted: {

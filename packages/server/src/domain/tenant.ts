@@ -1,4 +1,6 @@
 /** Tenants: the border that nothing crosses. Each has a sibling for its test keys, which nothing leaves. */
+import type { Throttle } from './throttle.ts';
+
 const TEST_SUFFIX = ':test';
 
 export function testTenantOf(tenantId: string): string {
@@ -20,4 +22,6 @@ export interface RateLimit {
 export interface TenantSettings {
   /** For all keys of the tenant together, instead of the installation's. */
   readonly rate_limit?: RateLimit | undefined;
+  /** Instead of the installation's. */
+  readonly throttle?: Throttle | undefined;
 }

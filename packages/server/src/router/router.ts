@@ -15,11 +15,12 @@ import { decide, type Addressee, type Decision, type Rules } from './decide.ts';
 import { planDestinations, type Announced } from './destinations.ts';
 import { addressed, type Audience } from './recipients.ts';
 import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
+import { withThrottle, type ThrottleDeps } from './throttle.ts';
 
 /** Users of an audience that are routed in one transaction. */
 export const CHUNK = 1_000;
 
-export interface RouterDeps extends SuppressionDeps {
+export interface RouterDeps extends SuppressionDeps, ThrottleDeps {
   /** Loads the users named here, and makes those that do not exist yet where the installation wants that. */
   readonly recipients: (tx: Tx, keys: readonly { tenantId: string; userId: string }[]) => Promise<ReadonlyMap<string, Recipient>>;
   readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
@@ -113,7 +114,8 @@ export async function route(
     progress.push({ id: event.id, state: 'routed', cursor: null });
   }
   await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
-  const decided = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
+  const allowed = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
+  const decided = await withThrottle(deps, tx, allowed);
   for (const one of decided) planDecided(plan, one);
   const leaseEndsAtMs = deps.leaseEndsAtMs();
   const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);

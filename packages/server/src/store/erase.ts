@@ -21,6 +21,7 @@ export async function eraseUser(tx: Tx, user: UserKey): Promise<boolean> {
   const told = await findTold(tx, user);
   await eraseRequests(tx, user, [...new Set([...told.events, ...(await findWaiting(tx, user))])]);
   if (!(await deleteUser(tx, user))) return false;
+  await eraseThrottles(tx, user);
   await emptyInbox(tx, user);
   await blankNotifications(tx, user);
   const deliveries = await blankDeliveries(tx, user, told);
@@ -79,6 +80,14 @@ async function deleteUser(tx: Tx, { tenantId, id }: UserKey): Promise<boolean> {
     values: [tenantId, id],
   });
   return rowCount === 1;
+}
+
+async function eraseThrottles(tx: Tx, { tenantId, id }: UserKey): Promise<void> {
+  await within(tx).query({
+    name: 'erase-throttles',
+    text: 'delete from carillon.throttles where tenant_id = $1 and user_id = $2',
+    values: [tenantId, id],
+  });
 }
 
 /** The row stays, with its number: it may not go back while a stream is open or a client remembers one. */

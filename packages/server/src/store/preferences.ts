@@ -3,7 +3,8 @@ import { DELIVERY_STATES as S } from '../domain/delivery.ts';
 import type { Tx } from '../domain/event.ts';
 import { NO_PREFERENCES, type Preferences } from '../domain/preference.ts';
 import { REASONS } from '../domain/reason.ts';
-import { within, type Queryable } from './database.ts';
+import type { Throttle } from '../domain/throttle.ts';
+import { within } from './database.ts';
 import type { UserKey } from './users.ts';
 
 /** Undefined for a user that is not there. */
@@ -78,41 +79,62 @@ export async function putDefaults(tx: Tx, tenantId: string, preferences: Prefere
   });
 }
 
-/** Of those tenants that have any. */
-export async function loadDefaults(db: Queryable, tenantIds: readonly string[]): Promise<Map<string, Preferences>> {
-  const { rows } = await db.query<{ tenant_id: string; preferences: Preferences }>({
-    name: 'preference-defaults-load',
-    text: 'select tenant_id, preferences from carillon.preference_defaults where tenant_id = any($1)',
-    values: [tenantIds],
+export async function getDefaults(tx: Tx, tenantId: string): Promise<Preferences> {
+  const { rows } = await within(tx).query<{ preferences: Preferences }>({
+    name: 'preference-defaults-get',
+    text: 'select preferences from carillon.preference_defaults where tenant_id = $1',
+    values: [tenantId],
   });
-  return new Map(rows.map((row) => [row.tenant_id, row.preferences]));
+  return rows[0]?.preferences ?? NO_PREFERENCES;
 }
 
-/** Defaults as the stages see them: remembered, so that no event waits for them. */
+/** What a tenant says of everybody. */
+export interface TenantRules {
+  readonly preferences: Preferences | null;
+  readonly throttle: Throttle | null;
+}
+
+async function loadRules(tx: Tx, tenantIds: readonly string[]): Promise<Map<string, TenantRules>> {
+  const { rows } = await within(tx).query<TenantRules & { id: string }>({
+    name: 'tenant-rules-load',
+    text: `select t.id, p.preferences, t.settings -> 'throttle' as throttle
+             from unnest($1::text[]) as k (id)
+            cross join lateral (select id, settings from carillon.tenants t where t.id = k.id offset 0) as t
+             left join lateral (select preferences from carillon.preference_defaults p where p.tenant_id = k.id offset 0) as p on true`,
+    values: [tenantIds],
+  });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** The tenants' rules as the stages see them: remembered, so that no event waits for them. */
 export interface Defaults {
   /** Sees to it that those of these tenants are known, and not older than a few seconds. */
   readonly read: (tx: Tx, tenantIds: ReadonlySet<string>) => Promise<Defaults['of']>;
   /** As they were last read. */
   readonly of: (tenantId: string) => Preferences | undefined;
-  readonly forget: (tenantId: string) => void;
+  readonly throttleOf: (tenantId: string) => Throttle | undefined;
+  readonly forget: () => void;
 }
 
 /** How long a change that another process has made goes unnoticed. */
 const TTL_MS = 5_000;
 
 export function rememberDefaults(monotonicMs: () => number): Defaults {
-  const known = new Map<string, { readonly preferences: Preferences | undefined; readonly untilMs: number }>();
-  const of = (tenantId: string) => known.get(tenantId)?.preferences;
+  const known = new Map<string, { readonly rules: TenantRules | undefined; readonly untilMs: number }>();
+  const of = (tenantId: string) => known.get(tenantId)?.rules?.preferences ?? undefined;
   return {
     of,
+    throttleOf: (tenantId) => known.get(tenantId)?.rules?.throttle ?? undefined,
     read: async (tx, tenantIds) => {
       const nowMs = monotonicMs();
-      const wanted = [...tenantIds].filter((id) => (known.get(id)?.untilMs ?? 0) <= nowMs);
-      if (wanted.length === 0) return of;
-      const loaded = await loadDefaults(within(tx), wanted);
-      for (const id of wanted) known.set(id, { preferences: loaded.get(id), untilMs: nowMs + TTL_MS });
+      const old = [...tenantIds].filter((id) => (known.get(id)?.untilMs ?? 0) <= nowMs);
+      if (old.length === 0) return of;
+      const loaded = await loadRules(tx, old);
+      for (const id of old) known.set(id, { rules: loaded.get(id), untilMs: nowMs + TTL_MS });
       return of;
     },
-    forget: (tenantId) => known.delete(tenantId),
+    forget: () => {
+      known.clear();
+    },
   };
 }

@@ -47,8 +47,12 @@ afterAll(() => server.stop());
 
 async function addTenant(): Promise<void> {
   theirKey = (await server.api('POST', '/v1/tenants', { id: THEIRS })).body.api_key.key;
-  for (const tenant of [OURS, THEIRS])
+  for (const tenant of [OURS, THEIRS]) {
+    await server.db.query("insert into carillon.throttles values ($1, 'bob', 'severity low', '{}', 1, 1, 1, now() + interval '1 day')", [
+      tenant,
+    ]);
     await server.db.query("insert into carillon.rate_limits values ($1, 'tenant', 60, now(), 1, 1) on conflict do nothing", [tenant]);
+  }
   await asThem('PUT', '/v1/users/bob', { email: 'bob@example.org' });
   await asThem('POST', '/v1/users/bob/rotate-secret');
   await asThem('POST', '/v1/suppressions', { channel: 'email', address: 'theirs@example.org' });

@@ -56,6 +56,8 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         areSuppressed: async () => [],
         channels: knownChannels(),
         defaults: async () => () => undefined,
+        throttleOf: () => undefined,
+        admit: async () => [],
         quietUntil: () => null,
         newToken: randomUUID,
         now: () => new Date(),

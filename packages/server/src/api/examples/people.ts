@@ -21,6 +21,8 @@ export const PEOPLE: Examples = {
     ...ada,
     query: { type: 'execution.failed', severity: 'high' },
   },
+  'GET /v1/users/:id/throttle': { summary: 'Read what counts towards a throttle', ...ada },
+  'POST /v1/users/:id/clear-throttle': { summary: "Let a user's throttle begin anew", ...ada },
   'GET /v1/preferences/defaults': { summary: 'Read what preferences start from' },
   'PUT /v1/preferences/defaults': {
     summary: 'Replace what preferences start from',

@@ -1,8 +1,6 @@
 /** What users want, what their tenant says of everybody, and what would come of both. */
-import { NO_PREFERENCES } from '../../domain/preference.ts';
-import { loadDefaults, putDefaults } from '../../store/preferences.ts';
+import { getDefaults, putDefaults } from '../../store/preferences.ts';
 import { loadRecipients } from '../../store/recipients.ts';
-import { within } from '../../store/database.ts';
 import { found } from '../found.ts';
 import { defaultsSchema, EffectiveAnswer, EffectiveQuery, preferencesSchema } from '../preference-schema.ts';
 import { readPreferences, replacePreferences, viewExplained, type PreferenceDeps } from '../preferences.ts';
@@ -46,13 +44,12 @@ function effectiveRoute(app: App, { database, defaults, explain, now }: Preferen
 function defaultsRoutes(app: App, { database, channels, defaults }: PreferenceDeps): void {
   const Defaults = defaultsSchema(channels);
   const response = { 200: Defaults };
-  app.get('/v1/preferences/defaults', { config: READ, schema: { response } }, async ({ caller: { tenantId } }) => {
-    const stored = await database.asTenant(tenantId, (tx) => loadDefaults(within(tx), [tenantId]));
-    return stored.get(tenantId) ?? NO_PREFERENCES;
-  });
+  app.get('/v1/preferences/defaults', { config: READ, schema: { response } }, async ({ caller: { tenantId } }) =>
+    database.asTenant(tenantId, (tx) => getDefaults(tx, tenantId)),
+  );
   app.put('/v1/preferences/defaults', { config: WRITE, schema: { body: Defaults, response } }, async ({ caller: { tenantId }, body }) => {
     await database.asTenant(tenantId, (tx) => putDefaults(tx, tenantId, body));
-    defaults.forget(tenantId);
+    defaults.forget();
     return body;
   });
 }

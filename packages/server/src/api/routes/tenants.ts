@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { CarillonError } from '../../domain/error.ts';
 import type { Tx } from '../../domain/event.ts';
 import { isTestTenant, testTenantOf } from '../../domain/tenant.ts';
+import { MAX_PER_WINDOW, THROTTLE_PER } from '../../domain/throttle.ts';
 import type { Database } from '../../store/database.ts';
 import { createTenant, findTenant, listTenants, updateTenant, type SealedSecret, type Tenant } from '../../store/tenants.ts';
 import { MadeKey, makeKey, RateLimitBody, type KeyMaker } from '../api-key-schema.ts';
@@ -33,8 +34,18 @@ const newId = callerId
     error: '`:test` ends the name of a sibling, which is made with its tenant.',
     params: { code: 'reserved' },
   });
+/** 30 days. */
+const MAX_WINDOW_S = 2_592_000;
 const name = z.string().trim().min(1).max(128);
-const Settings = z.strictObject({ rate_limit: RateLimitBody.optional().describe("For all keys together, instead of the installation's.") });
+const Throttle = z.strictObject({
+  max_per_window: z.int().min(0).max(MAX_PER_WINDOW).describe('0: not throttled.'),
+  window_seconds: z.int().min(1).max(MAX_WINDOW_S).default(3_600),
+  per: z.enum(THROTTLE_PER).default('severity'),
+});
+const Settings = z.strictObject({
+  rate_limit: RateLimitBody.optional().describe("For all keys together, instead of the installation's."),
+  throttle: Throttle.optional().describe("Notifications for each user, instead of the installation's."),
+});
 const NewTenant = z.strictObject({ id: newId, name: name.optional(), settings: Settings.optional() });
 const Change = z.strictObject({ name: name.optional(), settings: Settings.optional().describe('Replaces all of them.') });
 
