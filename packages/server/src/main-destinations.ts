@@ -19,11 +19,7 @@ export function makeDestinations({ database, vault, clock, metrics, log }: Core)
     if (outcomes.length === 0) return;
     const disabled = await database.transaction(async (tx) => {
       const found = await noteOutcomes(tx, outcomes);
-      if (found.length > 0)
-        await holdWaiting(
-          tx,
-          found.map(({ id }) => id),
-        );
+      for (const key of found) await holdWaiting(tx, key);
       return found;
     });
     for (const { tenantId, id, reason } of disabled) {

@@ -20,21 +20,21 @@ export async function endWaiting(tx: Tx, { tenantId, id }: DestinationKey): Prom
   return rowCount;
 }
 
-/** pending → held, with an entry in each timeline. */
-export async function holdWaiting(tx: Tx, ids: readonly string[]): Promise<void> {
+/** pending → held, with an entry in each timeline. For one destination: with a list of them a plan made on empty tables reads them whole. */
+export async function holdWaiting(tx: Tx, { tenantId, id }: DestinationKey): Promise<void> {
   await within(tx).query({
     name: 'destination-deliveries-hold',
     text: `with mine as materialized (
-             select d.id from carillon.deliveries d where d.destination_id = any($1) and d.status = ${S.pending} order by d.id for update
+             select d.id from carillon.deliveries d where d.destination_id = $2 and d.tenant_id = $1 and d.status = ${S.pending} order by d.id for update
            ), held as (
              update carillon.deliveries d
                 set status = ${S.held}, reason = ${REASONS.destination_disabled.number}, due_at = d.expires_at, entry_count = d.entry_count + 1
-               from mine where d.destination_id = any($1) and d.id = mine.id
+               from mine where d.destination_id = $2 and d.id = mine.id
           returning d.id, d.tenant_id, d.entry_count
            )
            insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason)
            select id, entry_count, tenant_id, ${ENTRY_KINDS.held}, carillon.now(), ${REASONS.destination_disabled.number} from held`,
-    values: [ids],
+    values: [tenantId, id],
   });
 }
 
