@@ -28,7 +28,7 @@ const prefer = (body: unknown, id = user) => server.api('PUT', `/v1/users/${id}/
 const CHANNELS = ['in_app', 'email', 'webhook'];
 async function effective(query: string): Promise<{ channel: string; reason: string | null }[]> {
   const { body } = await server.api('GET', `/v1/users/${user}/preferences/effective?${query}`);
-  return body.channels.filter(({ channel }: { channel: string }) => CHANNELS.includes(channel));
+  return CHANNELS.map((name) => body.channels.find(({ channel }: { channel: string }) => channel === name));
 }
 
 interface Item {
