@@ -41,3 +41,6 @@ end $$;
 
 -- The version an event was accepted with; null without a catalog entry.
 alter table carillon.events add column version uuid;
+
+-- What its templates missed; null: nothing.
+alter table carillon.notifications add column warnings json;

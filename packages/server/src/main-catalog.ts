@@ -4,14 +4,19 @@ import { bundle, toVersion } from './catalog/bundle.ts';
 import { makeCatalog, type Catalog } from './catalog/catalog.ts';
 import { fingerprint, loadCatalog } from './catalog/load.ts';
 import { below, CatalogError, describeProblem, type Problem } from './catalog/problem.ts';
+import type { Rendered } from './catalog/liquid.ts';
+import { scopeFor, textsOf } from './catalog/scope.ts';
 import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
 import { mistakesOf, problemsOf, summaryIn } from './catalog/validate.ts';
 import type { EventTypeDeps } from './api/routes/event-types.ts';
 import type { Registry } from './channels/registry.ts';
 import type { Config } from './config.ts';
+import type { DeliveryJob } from './domain/delivery.ts';
 import type { Tx } from './domain/event.ts';
-import type { EventTypeFiles, EventTypeVersion } from './domain/event-type.ts';
+import type { EventTypeFiles, EventTypeVersion, Reader } from './domain/event-type.ts';
+import { TemplateFailed, type Written } from './domain/written.ts';
 import type { Core } from './main-core.ts';
+import type { WriteTexts } from './router/texts.ts';
 import type { Chore } from './scheduler/scheduler.ts';
 import type { Database } from './store/database.ts';
 import {
@@ -29,6 +34,10 @@ import type { Log } from './telemetry/log.ts';
 export interface CatalogParts {
   readonly catalog: Catalog<Tx>;
   readonly makeVersion: EventTypeDeps['makeVersion'];
+  /** Subject and body of an event for each reader. */
+  readonly texts: WriteTexts;
+  /** What the templates of its type make for a delivery's channel. Throws TemplateFailed. */
+  readonly written: (job: DeliveryJob) => Promise<Written | undefined>;
   readonly chores: readonly Chore[];
   readonly close: () => Promise<void>;
 }
@@ -79,6 +88,7 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
   if (versions) await install(versions);
   return {
     catalog,
+    ...renderers(catalog, config.product_name),
     makeVersion: (type, files) => makeVersion(sandbox, names, { type, files }),
     chores: [
       ...(opened.exclusive ? [] : [{ name: 'catalog-changes', everyMs: POLL_MS, run: () => forgetChanged(database, catalog) }]),
@@ -86,6 +96,38 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
     ],
     close: sandbox.close,
   };
+}
+
+function renderers(catalog: Catalog<Tx>, productName: string): Pick<CatalogParts, 'texts' | 'written'> {
+  return {
+    texts: async (tx, { id, tenantId, type, version: pinned, request, severity, tags, acceptedAt }, readers) => {
+      const version = await catalog.version(tx, tenantId, pinned ?? '');
+      const about = { eventId: id, type, severity, tags, acceptedAt, data: request.data, actionUrl: request.action_url ?? null };
+      const made = await textsOf(version, about, { readers, productName });
+      return made.map((text) => (text.ok ? { ...text.value, ok: true, warnings: text.warnings } : text));
+    },
+    written: async (job) => {
+      const { tenantId, event, content, channel } = job;
+      const version = await catalog.version(null, tenantId, event.version ?? '');
+      const about = { ...content, eventId: job.eventId, type: event.type, acceptedAt: event.acceptedAt, data: event.data };
+      const scope = scopeFor(version, about, { reader: readerIn(job), productName });
+      const notification = job.notificationId === null ? madeOf((await version.notifications([scope]))[0]) : undefined;
+      const { subject, body } = notification ?? content;
+      const made = await version.channel(channel, { ...scope, values: { ...scope.values, subject, body } });
+      return { html: undefined, text: undefined, payload: undefined, ...(made && madeOf(made)), notification };
+    },
+  };
+}
+
+/** A destination is nobody. */
+function readerIn({ userId, recipient, reader }: DeliveryJob): Reader {
+  const { locale = null, timeZone = null, attributes = {} } = recipient ?? reader ?? {};
+  return { id: userId ?? '', locale, timeZone, attributes };
+}
+
+function madeOf<T>(made: Rendered<T> | undefined): T | undefined {
+  if (made?.ok === false) throw new TemplateFailed(made.detail);
+  return made?.value;
 }
 
 /** False when all was so already. */

@@ -1,5 +1,6 @@
 /** Delivery, wired: the worker, with the channels it sends through. Part of the composition root. */
 import { randomUUID } from 'node:crypto';
+import type { CatalogParts } from './main-catalog.ts';
 import type { Registry } from './channels/registry.ts';
 import type { Config } from './config.ts';
 import type { Observed } from './delivery/attempt.ts';
@@ -31,6 +32,7 @@ import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
 export interface DeliveryDeps {
+  readonly catalog: Pick<CatalogParts, 'texts' | 'written'>;
   readonly config: Config;
   readonly database: Database;
   readonly clock: Clock;
@@ -61,7 +63,7 @@ export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number
     {
       claim: (query) => claim(deps, query),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
-      prepare: (job) => prepare({ channelFor: channels.channelFor, context }, job),
+      prepare: (job) => prepare({ channelFor: channels.channelFor, context, written: deps.catalog.written }, job),
       complete: (rows) => complete(deps, rows, ended),
       renew: (jobs) => renew(deps, jobs, leaseMs),
       release: (jobs) => releaseDeliveries(database.engine, jobs),

@@ -88,7 +88,7 @@ export function makeStages(deps: StageDeps): Stages {
 }
 
 function makeRoute(
-  { config, clock, channels, destinations, defaults, quietUntil }: StageDeps,
+  { config, clock, channels, catalog, destinations, defaults, quietUntil }: StageDeps,
   recipients: Path['recipients'],
 ): Path['route'] {
   const leaseMs = config['delivery.lease'];
@@ -96,6 +96,7 @@ function makeRoute(
     recipients,
     audience: audienceChunk,
     destinations: destinations.of,
+    texts: catalog.texts,
     insertNotifications,
     insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
       insertDeliveries(tx, rows, { token, leaseMs }),

@@ -81,7 +81,7 @@ async function startOn(core: Core): Promise<Running> {
     for (const { tenantId, userId } of changes) neighbours.hints.inbox(tenantId, userId);
   };
   const destinations = makeDestinations(core);
-  const stages = makeStages({ ...core, channels, destinations, publish, hints: neighbours.hints });
+  const stages = makeStages({ ...core, channels, catalog, destinations, publish, hints: neighbours.hints });
   neighbours.listen({ stages, feed, catalog: catalog.catalog });
   const scheduler = makeScheduler(
     choresOf(core, [...neighbours.chores, ...catalog.chores, { name: 'webhook-secrets', everyMs: POLL_MS, run: signing.refresh }], stages),

@@ -49,7 +49,12 @@ export function viewTimeline({ event, notification, deliveries, entries }: Story
     ...marks({ cancelled: event?.cancelledAt ?? null }),
   ];
   const sorted = rest.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
-  return [...(event ? accepted(event) : []), { at: toWire(notification.createdAt), what: 'routed' }, ...sorted];
+  return [
+    ...(event ? accepted(event) : []),
+    { at: toWire(notification.createdAt), what: 'routed' },
+    ...warnings(event, notification),
+    ...sorted,
+  ];
 }
 
 /** One delivery's own lines. */
@@ -78,6 +83,11 @@ function viewEntry(entry: EntryRecord): TimelineEntry {
 function because(reason: number) {
   const code = reasonOf(reason);
   return { reason: code, sentence: REASONS[code].sentence };
+}
+
+/** What its type and its templates missed, and let pass. */
+function warnings(event: EventRecord | null, { createdAt, warnings: own }: NotificationRecord): TimelineEntry[] {
+  return [...(event?.request.warnings ?? []), ...(own ?? [])].map((detail) => ({ at: toWire(createdAt), what: 'warning', detail }));
 }
 
 function accepted({ acceptedAt, scheduledFor }: EventRecord): TimelineEntry[] {

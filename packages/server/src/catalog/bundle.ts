@@ -16,7 +16,9 @@ const PARTIAL = /\{%-?\s*partial\s+(?:"([\w-]{1,64})"|'([\w-]{1,64})')/g;
 
 /** What each channel's content can be written as; those without a template show the subject and the body. */
 export const CONTENT_FILES = ['subject.liquid', 'in_app.liquid', 'email.html.liquid', 'email.txt.liquid'] as const;
-/** Channels that are spoken to in JSON. */
+/** Channels that take a JSON of the type's own. */
+const PAYLOAD_CHANNELS = ['slack', 'teams'];
+
 export function payloadFile(channel: string): string {
   return `${channel}.json.liquid`;
 }
@@ -61,7 +63,7 @@ export function toVersion(type: string, files: EventTypeFiles): EventTypeVersion
 
 /** Names that mean nothing, and sizes. What the files say is looked at elsewhere. */
 export function checkFiles(files: EventTypeFiles, channels: readonly string[]): Problem[] {
-  const known = [DEFINITION_FILE, ...CONTENT_FILES, ...channels.map(payloadFile)];
+  const known = [DEFINITION_FILE, ...CONTENT_FILES, ...channels.filter((name) => PAYLOAD_CHANNELS.includes(name)).map(payloadFile)];
   const names = Object.keys(files);
   const problems = names.flatMap((file): Problem[] => {
     const bytes = Buffer.byteLength(files[file] ?? '');

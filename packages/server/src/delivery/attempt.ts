@@ -3,6 +3,7 @@ import type { SendResult } from '../domain/channel.ts';
 import { OUTCOMES, type Completion, type DeliveryJob } from '../domain/delivery.ts';
 import type { Preferences } from '../domain/preference.ts';
 import type { QuietHours } from '../domain/quiet-hours.ts';
+import { TemplateFailed } from '../domain/written.ts';
 import { describeError } from '../lib/describe-error.ts';
 import { movesOn } from './failover.ts';
 import { gate } from './gate.ts';
@@ -107,6 +108,7 @@ async function send(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Pro
     return sent(await within(deps.sendTimeoutMs, prepared.provider.send(prepared.message, kill)));
   } catch (error) {
     if (kill.aborted) return 'interrupted';
+    if (error instanceof TemplateFailed) return sent({ kind: 'permanent', reason: 'template_failed', detail: error.message });
     deps.log('delivery.internal', { deliveryId: job.id, provider: prepared?.provider.id ?? job.channel, error }); // a bug of ours, not theirs
     return sent({ kind: 'transient', reason: 'internal', detail: describeError(error) });
   }

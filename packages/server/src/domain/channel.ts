@@ -6,6 +6,7 @@
  * wait, read the database or look at preferences: delivery/ does, once, for every provider.
  */
 import type { Severity } from './event.ts';
+import type { Written } from './written.ts';
 import type { AttemptReason } from './reason.ts';
 
 /** A word of the registry: `in_app`, `email`, `slack` …, or one of the operator's own. Stored as it is. */
@@ -74,6 +75,8 @@ export interface Telling {
   readonly actionUrl: string | null;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly data: Readonly<Record<string, unknown>>;
+  /** What the event type's own templates made for this channel. */
+  readonly written?: Written | undefined;
 }
 
 /** What a renderer may know of the installation. */

@@ -2,6 +2,7 @@
 import type { ChannelName } from './channel.ts';
 import type { Content } from './content.ts';
 import type { Destination } from './destination.ts';
+import type { Reader } from './event-type.ts';
 import type { ReasonCode } from './reason.ts';
 import type { Recipient } from './user.ts';
 
@@ -132,10 +133,14 @@ export interface DeliveryJob {
     readonly category: string | null;
     readonly acceptedAt: Date;
     readonly data: Readonly<Record<string, unknown>>;
+    /** Whose templates it is rendered with. */
+    readonly version?: string | null | undefined;
   };
   readonly content: Content;
   /** What the gate looks at; null for a destination, and for a job whose decision was made in the transaction that leased it. */
   readonly recipient: Recipient | null;
+  /** For templates, where `recipient` is null. */
+  readonly reader?: Reader | undefined;
   /** Where others wait until this one has ended; only with an ordering key. */
   readonly queue?: number | undefined;
   /** Asked for since it was decided or last leased: a lease that ended in between is no leave to send again. */

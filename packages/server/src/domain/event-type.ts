@@ -56,3 +56,17 @@ export interface CurrentType {
   readonly version: string;
   readonly fill: (asked: Asked) => Promise<Filled>;
 }
+
+/** What templates may say of the person who reads. */
+export interface Reader {
+  readonly id: string;
+  /** BCP 47. */
+  readonly locale: string | null;
+  readonly timeZone: string | null;
+  readonly attributes: Readonly<Record<string, unknown>>;
+}
+
+/** Subject and body, or why there are none. */
+export type MadeText =
+  | { readonly ok: true; readonly subject: string; readonly body: string; readonly warnings: readonly string[] }
+  | { readonly ok: false; readonly detail: string; readonly warnings: readonly string[] };

@@ -48,4 +48,6 @@ export interface NewNotification {
   readonly createdAt: Date;
   /** Whether its in-app delivery completes with it: only then it is counted and numbered. */
   readonly inApp: boolean;
+  /** What its templates missed. */
+  readonly warnings?: readonly string[] | undefined;
 }

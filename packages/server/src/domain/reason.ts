@@ -31,6 +31,11 @@ const ATTEMPT = {
     sentence: 'The address leads to a network that Carillon must not call.',
     hint: 'Use a public address, or have the operator allow the range.',
   },
+  template_failed: {
+    number: 80,
+    sentence: 'Its template could not be rendered within its limits.',
+    hint: 'The timeline says why; push a mended version of the event type.',
+  },
   internal: { number: 49, sentence: 'Something failed inside Carillon.', hint: 'The log has the details under the delivery id.' },
 } as const satisfies Record<string, Reason>;
 

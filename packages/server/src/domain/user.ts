@@ -22,4 +22,7 @@ export interface Recipient extends Person {
   readonly email: string | null;
   readonly phone: string | null;
   readonly webhookUrl: string | null;
+  /** For templates: BCP 47, and what the caller keeps of the person. */
+  readonly locale?: string | null | undefined;
+  readonly attributes?: Readonly<Record<string, unknown>> | undefined;
 }

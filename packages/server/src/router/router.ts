@@ -9,12 +9,14 @@ import type { Destination } from '../domain/destination.ts';
 import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
 import type { QuietHours } from '../domain/quiet-hours.ts';
+import type { MadeText, Reader } from '../domain/event-type.ts';
 import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
 import { decide, type Addressee, type Decision, type Rules } from './decide.ts';
 import { planDestinations, type Announced } from './destinations.ts';
 import { addressed, type Audience } from './recipients.ts';
 import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
+import { readerOf, textsFor, withoutText, type WriteTexts } from './texts.ts';
 import { withThrottle, type ThrottleDeps } from './throttle.ts';
 
 /** Users of an audience that are routed in one transaction. */
@@ -26,6 +28,8 @@ export interface RouterDeps extends SuppressionDeps, ThrottleDeps {
   readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
   /** By tenant. A tenant without any may be missing. */
   readonly destinations: (tx: Tx, tenantIds: readonly string[]) => Promise<ReadonlyMap<string, readonly Destination[]>>;
+  /** Subject and body for each reader, of an event whose type has templates. */
+  readonly texts: WriteTexts;
   readonly insertNotifications: (tx: Tx, rows: readonly NewNotification[]) => Promise<InboxChange[]>;
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
   /** What was inserted for these events waits for its turn. Resolves with the queues. */
@@ -116,7 +120,8 @@ export async function route(
   await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
   const allowed = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
   const decided = await withThrottle(deps, tx, allowed);
-  for (const one of decided) planDecided(plan, one);
+  const texts = await textsFor(deps.texts, tx, decided);
+  for (const one of decided) planDecided(plan, one, texts.get(one));
   const leaseEndsAtMs = deps.leaseEndsAtMs();
   const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);
   onLast?.();
@@ -201,17 +206,30 @@ function planFor(plan: Plan, event: CarillonEvent, addressee: Addressee): void {
   plan.decided.push({ event, addressee, decisions: decide(event, addressee, plan.rules) });
 }
 
-function planDecided(plan: Plan, { event, addressee, decisions }: Decided): void {
+function planDecided(plan: Plan, { event, addressee, decisions: wanted }: Decided, text: MadeText | undefined): void {
+  const decisions = text?.ok === false ? withoutText(wanted) : wanted;
   const dropped = decisions.some((decision) => decision.channel === NO_CHANNEL);
   const inApp = decisions.some((decision) => decision.kind === 'deliver' && decision.channel === IN_APP);
-  const notification = dropped ? undefined : notificationFor(event, addressee.userId, { inApp });
+  const notification = dropped ? undefined : notificationFor(event, addressee.userId, { inApp, text });
   if (notification) plan.notifications.push(notification);
-  for (const decision of decisions) plan.deliveries.push(deliveryFor(plan, { event, userId: addressee.userId, notification }, decision));
+  for (const decision of decisions)
+    plan.deliveries.push(
+      deliveryFor(
+        plan,
+        { event, userId: addressee.userId, notification, reader: event.version === null ? undefined : readerOf({ addressee }) },
+        decision,
+      ),
+    );
 }
 
-function notificationFor(event: CarillonEvent, userId: string, { inApp }: { inApp: boolean }): NewNotification {
+function notificationFor(
+  event: CarillonEvent,
+  userId: string,
+  { inApp, text }: { inApp: boolean; text: MadeText | undefined },
+): NewNotification {
   return {
     ...contentOf(event),
+    ...(text?.ok && { subject: text.subject, body: text.body }),
     id: derivedId(event.dueAt, event.id, userId),
     tenantId: event.tenantId,
     eventId: event.id,
@@ -219,13 +237,22 @@ function notificationFor(event: CarillonEvent, userId: string, { inApp }: { inAp
     type: event.type,
     createdAt: event.dueAt,
     inApp,
+    warnings: warningsOf(text),
   };
+}
+
+function warningsOf(text: MadeText | undefined): readonly string[] | undefined {
+  if (!text) return undefined;
+  const all = text.ok ? text.warnings : [...text.warnings, text.detail];
+  return all.length > 0 ? all : undefined;
 }
 
 interface Target {
   readonly event: CarillonEvent;
   readonly userId: string;
   readonly notification: NewNotification | undefined;
+  /** Of an event whose type has templates. */
+  readonly reader: Reader | undefined;
 }
 
 function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDelivery {
@@ -238,7 +265,17 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
   if (address === null || lane === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
 
   if (event.ordering || !plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
-  plan.jobs.push(jobFor(event, notification, { ...base, channel, address, lane, notificationId: notification.id, token: plan.token }));
+  plan.jobs.push(
+    jobFor(event, notification, {
+      ...base,
+      reader: target.reader,
+      channel,
+      address,
+      lane,
+      notificationId: notification.id,
+      token: plan.token,
+    }),
+  );
   return { ...base, lane, state: 'sending', reason: 'sending' };
 }
 
@@ -278,7 +315,7 @@ function jobFor(event: CarillonEvent, notification: NewNotification, fields: Job
     destination: null,
     attempt: 1,
     last: null,
-    event: { type, category: request.category ?? null, acceptedAt, data: request.data },
+    event: { type, category: request.category ?? null, acceptedAt, data: request.data, version: event.version },
     content: notification,
     recipient: null,
     cancelled: false,

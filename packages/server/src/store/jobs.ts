@@ -28,6 +28,7 @@ interface EventContentRow {
   accepted_at: Date;
   data: EventRequest['data'];
   category: string | null;
+  version: string | null;
 }
 
 /** In the order of `leased`. A row whose notification or event is gone (erased, dropped) has no job. */
@@ -139,7 +140,7 @@ function toJob(row: LeasedRow, { content, event, recipient, destination, token }
     critical: row.critical,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
-    event: { type: event.type, category: event.category, acceptedAt: event.accepted_at, data: event.data },
+    event: { type: event.type, category: event.category, acceptedAt: event.accepted_at, data: event.data, version: event.version },
     content,
     recipient,
     queue: row.queue ?? undefined,
@@ -159,7 +160,7 @@ async function loadContents(tx: Tx, ids: readonly string[]): Promise<ContentRow[
 async function loadEventContents(tx: Tx, ids: readonly string[]): Promise<EventContentRow[]> {
   const { rows } = await within(tx).query<EventContentRow>({
     name: 'jobs-events',
-    text: "select id, type, status, accepted_at, request -> 'data' as data, request ->> 'category' as category from carillon.events where id = any($1) and id between $2 and $3",
+    text: "select id, type, status, accepted_at, request -> 'data' as data, request ->> 'category' as category, version from carillon.events where id = any($1) and id between $2 and $3",
     values: [ids, ...bounds(ids)],
   });
   return rows;

@@ -22,8 +22,8 @@ export async function insertNotifications(tx: Tx, rows: readonly NewNotification
   const { rows: taken } = await within(tx).query<Taken>({
     name: 'notifications-insert',
     text: `with given as materialized (
-             select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::text[], $11::text[], $12::timestamptz[], $13::integer[])
-               as g (id, tenant_id, event_id, user_id, type, subject, body, action_url, severity, tags, metadata, created_at, behind)
+             select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::text[], $11::text[], $12::timestamptz[], $13::integer[], $14::text[])
+               as g (id, tenant_id, event_id, user_id, type, subject, body, action_url, severity, tags, metadata, created_at, behind, warnings)
            ), taken as (
              insert into carillon.inbox as i (tenant_id, user_id, sequence, unread, total)
              select tenant_id, user_id, count(*), count(*), count(*) from given where behind is not null
@@ -32,9 +32,9 @@ export async function insertNotifications(tx: Tx, rows: readonly NewNotification
                 set sequence = i.sequence + excluded.sequence, unread = i.unread + excluded.unread, total = i.total + excluded.total
              returning tenant_id, user_id, sequence, unread, total
            ), written as (
-             insert into carillon.notifications (id, tenant_id, event_id, user_id, type, subject, body, action_url, severity, tags, metadata, created_at, inbox_at, created_sequence, sequence)
+             insert into carillon.notifications (id, tenant_id, event_id, user_id, type, subject, body, action_url, severity, tags, metadata, created_at, inbox_at, created_sequence, sequence, warnings)
              select g.id, g.tenant_id, g.event_id, g.user_id, g.type, g.subject, g.body, g.action_url, g.severity, g.tags::text[], g.metadata::json, g.created_at,
-                    case when g.behind is not null then carillon.now() end, t.sequence - g.behind, t.sequence - g.behind
+                    case when g.behind is not null then carillon.now() end, t.sequence - g.behind, t.sequence - g.behind, g.warnings::json
                from given g left join taken t on g.behind is not null and t.tenant_id = g.tenant_id and t.user_id = g.user_id
            )
            select tenant_id, user_id, sequence, unread, total from taken`,
@@ -52,6 +52,7 @@ export async function insertNotifications(tx: Tx, rows: readonly NewNotification
       textArray(rows.map((row) => JSON.stringify(row.metadata))),
       bareArray(rows.map((row) => row.createdAt.toISOString())),
       behind,
+      rows.some((row) => row.warnings) ? textArray(rows.map((row) => (row.warnings ? JSON.stringify(row.warnings) : null))) : '{}', // unnest fills up
     ],
   });
   const byUser = Map.groupBy(

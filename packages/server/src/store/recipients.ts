@@ -21,12 +21,15 @@ interface Row {
   phone: string | null;
   webhook_url: string | null;
   time_zone: string | null;
+  locale: string | null;
+  attributes: Record<string, unknown>;
   active: boolean;
   preferences: Partial<Preferences>;
   suppressed: Recipient['suppressed'];
 }
 
-const COLUMNS = 'u.tenant_id, u.id, u.email, u.phone, u.webhook_url, u.time_zone, u.active, u.preferences, u.suppressed';
+const COLUMNS =
+  'u.tenant_id, u.id, u.email, u.phone, u.webhook_url, u.time_zone, u.locale, u.attributes, u.active, u.preferences, u.suppressed';
 
 export async function loadRecipients(tx: Tx, keys: readonly UserKey[]): Promise<RecipientRow[]> {
   const { rows } = await within(tx).query<Row>({
@@ -130,6 +133,8 @@ function toRecipient(row: Row): RecipientRow {
     phone: row.phone,
     webhookUrl: row.webhook_url,
     timeZone: row.time_zone,
+    locale: row.locale,
+    attributes: row.attributes,
     active: row.active,
     preferences: { ...NO_PREFERENCES, ...row.preferences },
     suppressed: row.suppressed,

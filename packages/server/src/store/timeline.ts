@@ -34,6 +34,7 @@ export interface NotificationRecord {
   readonly tags: readonly string[];
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly createdAt: Date;
+  readonly warnings?: readonly string[] | null | undefined;
   readonly inboxAt: Date | null;
   readonly readAt: Date | null;
   readonly clickedAt: Date | null;
@@ -82,8 +83,7 @@ export interface EntryRecord {
 
 export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.accepted_at as "acceptedAt", e.scheduled_for as "scheduledFor", e.expires_at as "expiresAt",
   e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request, e.version`;
-const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata,
-  n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt"`;
+const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata, n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt", n.warnings`;
 const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.destination_id as "destinationId", d.channel, d.address, d.status, d.reason, d.critical,
   d.due_at as "dueAt", d.expires_at as "expiresAt", d.created_at as "createdAt", d.sent_at as "sentAt", d.finished_at as "finishedAt", d.attempt_count as "attemptCount",
   d.max_attempts as "maxAttempts", d.cancel_requested as "cancelRequested", d.last_error as "lastError"`;

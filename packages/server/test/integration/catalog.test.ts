@@ -220,6 +220,102 @@ describe('over the API', () => {
   });
 });
 
+describe('what people read', () => {
+  const push = (type: string, given: Record<string, string>) => server.api('PUT', `/v1/event-types/${type}`, { files: given });
+  const told = async (eventId: string) => {
+    await eventually(async () => (await server.api('GET', `/v1/events/${eventId}`)).body.notifications.length).toBe(1);
+    const [{ id }] = (await server.api('GET', `/v1/events/${eventId}`)).body.notifications;
+    return (await server.api('GET', `/v1/notifications/${id}`)).body;
+  };
+  const mailOf = async (address: string) => {
+    const page = () => server.api('GET', '/dev/outbox');
+    await eventually(async () => String((await page()).body)).toContain(address);
+  };
+
+  test('the texts of its type; a missing value is empty and a warning in the timeline', async () => {
+    const event = await read(failed({}, { type: 'execution.failed' }));
+    expect(await told(event.id)).toMatchObject({ subject: 'Execution Failed: 7f3', body: '' });
+    await push('greeting', {
+      'event.yaml': '',
+      'subject.liquid': 'Hello {{ data.name }}',
+      'in_app.liquid': 'You have {{ data.count }} items.',
+    });
+    const missing = await told((await read({ type: 'greeting', to: ['ada'], data: { count: 2 } })).id);
+    expect(missing).toMatchObject({ subject: 'Hello', body: 'You have 2 items.' });
+    expect(missing.timeline).toContainEqual(expect.objectContaining({ what: 'warning', detail: 'subject.liquid: data.name has no value' }));
+  });
+
+  test('a type that nobody has described: `Notification: <event>`, `Event: <event>`, no link (B7)', async () => {
+    const event = await read({ type: 'nobody.knows', to: ['ada'] });
+    expect(await told(event.id)).toMatchObject({ subject: 'Notification: nobody.knows', body: 'Event: nobody.knows', action_url: null });
+  });
+
+  test('in the language of the reader: pt-BR, then pt, then the default', async () => {
+    await push('localized', {
+      'event.yaml': '',
+      'subject.liquid': '{{ "title" | t }}: {{ "who" | t: name: user.attributes.name }}',
+      'locales/default.json': '{"title":"New order","who":"for {name}"}',
+      'locales/pt.json': '{"title":"Novo pedido","who":"para {name}"}',
+      'locales/pt-BR.json': '{"title":"Pedido novo"}',
+    });
+    const subjects = [];
+    for (const [id, locale] of [
+      ['joao', 'pt-BR'],
+      ['ines', 'pt-PT'],
+      ['kim', 'ko'],
+    ]) {
+      await server.api('PUT', `/v1/users/${id}`, { locale, attributes: { name: id } });
+      subjects.push((await told((await read({ type: 'localized', to: [id] })).id)).subject);
+    }
+    expect(subjects).toEqual(['Pedido novo: para joao', 'Novo pedido: para ines', 'New order: for kim']);
+  });
+
+  test('a scheduled event says what its type said when it was accepted', async () => {
+    await push('pinned.text', { 'event.yaml': '', 'subject.liquid': 'Before', 'email.html.liquid': '<b>Before</b>' });
+    const event = await read({
+      type: 'pinned.text',
+      to: [{ user_id: 'ada', email: 'pinned@example.org' }],
+      scheduled_for: new Date(Date.now() + 60_000).toISOString(),
+    });
+    await push('pinned.text', { 'event.yaml': '', 'subject.liquid': 'After', 'email.html.liquid': '<b>After</b>' });
+    await server.moveClock(61_000);
+    expect((await told(event.id)).subject).toBe('Before');
+    await mailOf('pinned@example.org');
+  });
+
+  test('a template that runs away fails its own notification, with a reason, and nobody else’s', async () => {
+    const loop = '{% for a in (1..3000) %}{% for b in (1..3000) %}{% for c in (1..3000) %}{% endfor %}{% endfor %}{% endfor %}';
+    expect((await push('runaway', { 'event.yaml': '', 'in_app.liquid': loop })).status).toBe(200);
+    const [runaway, other] = await Promise.all([
+      read({ type: 'runaway', to: ['ada'] }),
+      read({ type: 'greeting', to: ['bob'], data: { name: 'Bob' } }),
+    ]);
+    await eventually(async () => (await deliveriesOf(server.db, runaway.id)).map(({ state, reason }) => [state, reason])).toEqual([
+      ['skipped', 'template_failed'],
+    ]);
+    expect((await told(other.id)).subject).toBe('Hello Bob');
+    expect((await server.api('GET', '/health/ready')).status).toBe(200);
+  });
+
+  test('a mail is its own template, and one that fails when sent ends as template_failed', async () => {
+    await push('mailed', { 'event.yaml': '', 'subject.liquid': 'Mail', 'email.html.liquid': '<p>{{ data.name }}</p>' });
+    const good = await read({ type: 'mailed', to: [{ user_id: 'ada', email: 'good@example.org' }], data: { name: '<b>' } });
+    await eventually(async () => (await deliveriesOf(server.db, good.id)).map(({ channel, state }) => [channel, state])).toEqual([
+      ['email', 'delivered'],
+      ['in_app', 'delivered'],
+    ]);
+    const long = '{% for a in (1..2000) %}{% for b in (1..2000) %}{{ data.name }}{% endfor %}{% endfor %}';
+    await push('mailed.long', { 'event.yaml': '', 'subject.liquid': 'Mail', 'email.html.liquid': long });
+    const bad = await read({ type: 'mailed.long', to: [{ user_id: 'ada', email: 'bad@example.org' }], data: { name: 'x' } });
+    await eventually(async () =>
+      (await deliveriesOf(server.db, bad.id)).map(({ channel, state, reason }) => [channel, state, reason]),
+    ).toEqual([
+      ['email', 'failed', 'template_failed'],
+      ['in_app', 'delivered', 'sent'],
+    ]);
+  });
+});
+
 describe('files', () => {
   test('in development a change is seen without a restart; a broken file is reported, and what was current stays', async () => {
     const version = async () => (await server.api('GET', '/v1/event-types/tagged')).body.version as string;

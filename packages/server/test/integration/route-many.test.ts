@@ -49,6 +49,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         recipients: (inner, keys) => recipientsFor(inner, keys, { create: true }),
         audience: audienceChunk,
         destinations: async () => new Map(),
+        texts: () => Promise.resolve([]),
         insertNotifications,
         insertDeliveries: (inner, rows, token) => insertDeliveries(inner, rows, { token, leaseMs: 20_000 }),
         enqueue: () => Promise.resolve([]),

@@ -33,7 +33,10 @@ export function emailChannel({ providers, delaysMs, maxInFlight, unsubscribe }: 
     maxInFlight,
     delaysMs,
     providers,
-    render: ({ subject, body, actionUrl }, { productName }) => renderEmail({ subject, body, actionUrl, productName }),
+    render: ({ subject, body, actionUrl, written }, { productName }) => {
+      if (written?.html !== undefined) return { subject, html: written.html, text: written.text };
+      return renderEmail({ subject, body: written?.text ?? body, actionUrl, productName });
+    },
     addressOf: (mailbox, owner) => (owner.critical ? { mailbox } : { mailbox, unsubscribe: unsubscribe(mailbox, owner) }),
   };
 }

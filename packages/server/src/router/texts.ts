@@ -1,0 +1,44 @@
+/** What templates say to each recipient, for events whose type has any: written once, when they are routed. */
+import type { CarillonEvent, Tx } from '../domain/event.ts';
+import type { MadeText, Reader } from '../domain/event-type.ts';
+import type { Decision } from './decide.ts';
+import type { Decided } from './suppression.ts';
+
+/** In the order of the readers. */
+export type WriteTexts = (tx: Tx, event: CarillonEvent, readers: readonly Reader[]) => Promise<readonly MadeText[]>;
+
+export type Texts = ReadonlyMap<Decided, MadeText>;
+
+const NONE: Texts = new Map();
+
+/** Events without a version cost nothing here. */
+export function textsFor(write: WriteTexts, tx: Tx, decided: readonly Decided[]): Texts | Promise<Texts> {
+  return decided.some(isTold) ? writeAll(write, tx, decided.filter(isTold)) : NONE;
+}
+
+function isTold({ event, decisions }: Decided): boolean {
+  return event.version !== null && decisions.some(({ kind }) => kind !== 'skip');
+}
+
+async function writeAll(write: WriteTexts, tx: Tx, decided: readonly Decided[]): Promise<Texts> {
+  const texts = new Map<Decided, MadeText>();
+  for (const [event, ones] of Map.groupBy(decided, (one) => one.event)) {
+    const made = await write(tx, event, ones.map(readerOf));
+    ones.forEach((one, at) => {
+      const text = made[at];
+      if (text) texts.set(one, text);
+    });
+  }
+  return texts;
+}
+
+export function readerOf({ addressee: { userId, user } }: Pick<Decided, 'addressee'>): Reader {
+  return { id: userId, locale: user?.locale ?? null, timeZone: user?.timeZone ?? null, attributes: user?.attributes ?? {} };
+}
+
+/** A text that could not be made reaches nobody, on no channel; why is recorded for each. */
+export function withoutText(decisions: readonly Decision[]): Decision[] {
+  return decisions.map((decision) =>
+    decision.kind === 'skip' ? decision : { kind: 'skip', channel: decision.channel, reason: 'template_failed', layer: null },
+  );
+}
