@@ -114,19 +114,23 @@ async function send(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Pro
   }
 }
 
-/** Providers keep their own time; this is for one that does not. What comes of it later is dropped. */
-async function within(timeoutMs: number, sending: Promise<SendResult>): Promise<SendResult> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<SendResult>((resolve) => {
-    timer = setTimeout(() => {
+/** Providers keep their own time; this is for one that does not. What comes of it later is dropped. No race: it is on every attempt's way. */
+function within(timeoutMs: number, sending: Promise<SendResult>): Promise<SendResult> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
       resolve({ kind: 'unknown', reason: 'timeout', detail: `the provider gave no answer within ${timeoutMs} ms` });
     }, timeoutMs);
+    sending.then(
+      (result) => {
+        clearTimeout(timer);
+        resolve(result);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(error instanceof Error ? error : new Error(describeError(error), { cause: error }));
+      },
+    );
   });
-  try {
-    return await Promise.race([sending, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function hung(result: SendResult): boolean {

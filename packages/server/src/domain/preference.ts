@@ -84,7 +84,7 @@ export function verdictOf(
   const stop = (reason: StopReason): Verdict => ({ kind: 'stop', reason, layer: null });
   if (!person.active) return stop('user_inactive');
   const { channel, address, critical } = about;
-  const layers = critical ? [] : [...layersOf(person.preferences, about, USER_LAYERS), ...layersOf(defaults, about, TENANT_LAYERS)];
+  const layers = critical ? NOTHING_SAID : heard(person.preferences, defaults, about);
   const refused = refusal(layers, about);
   if (refused) return { kind: 'stop', ...refused };
   if (address !== null && person.suppressed[channel] === address) return stop('suppressed');
@@ -103,13 +103,20 @@ interface Spoken {
   readonly preference: ChannelPreference;
 }
 
+const NOTHING_SAID: readonly Spoken[] = [];
+
+function heard(own: Preferences, defaults: Preferences | undefined, about: About): readonly Spoken[] {
+  const [first, second] = [layersOf(own, about, USER_LAYERS), layersOf(defaults, about, TENANT_LAYERS)];
+  return second.length === 0 ? first : [...first, ...second];
+}
+
 /** `names`: of the event type's, the category's, the channel's and everything's layer, in this order. */
 function layersOf(
   preferences: Preferences | undefined,
   { channel, type, category }: Pick<About, 'channel' | 'type' | 'category'>,
   names: readonly Layer[],
-): Spoken[] {
-  if (!preferences) return [];
+): readonly Spoken[] {
+  if (!preferences || preferences === NO_PREFERENCES) return NOTHING_SAID;
   const { channels, categories, event_types: types, quiet_hours: quietHours } = preferences;
   const found = [
     own(own(types, type), channel),

@@ -136,7 +136,12 @@ function toRecipient(row: Row): RecipientRow {
     locale: row.locale,
     attributes: row.attributes,
     active: row.active,
-    preferences: { ...NO_PREFERENCES, ...row.preferences },
+    preferences: preferencesOf(row.preferences),
     suppressed: row.suppressed,
   };
+}
+
+/** Most people have said nothing: all of them share one object, which deciding knows. */
+function preferencesOf(stored: Partial<Preferences>): Preferences {
+  return Object.keys(stored).length === 0 ? NO_PREFERENCES : { ...NO_PREFERENCES, ...stored };
 }
