@@ -5,7 +5,7 @@ import { startServer, type TestServer } from '../harness/server.ts';
 interface Operation {
   readonly method: string;
   readonly url: string;
-  readonly kind: 'key' | 'user';
+  readonly kind: 'key' | 'user' | 'either';
 }
 
 let server: TestServer;
@@ -29,8 +29,9 @@ function operations(): Operation[] {
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).flatMap(([method, { security = [] }]): Operation[] => {
       const url = path.replaceAll(/\{\w+\}/g, 'some-id');
-      if (security.some((one) => 'apiKey' in one)) return [{ method: method.toUpperCase(), url, kind: 'key' }];
-      return security.some((one) => 'userToken' in one) ? [{ method: method.toUpperCase(), url, kind: 'user' }] : [];
+      const [byKey, byUser] = ['apiKey', 'userToken'].map((kind) => security.some((one) => kind in one));
+      if (!byKey && !byUser) return [];
+      return [{ method: method.toUpperCase(), url, kind: byKey && byUser ? 'either' : byKey ? 'key' : 'user' }];
     }),
   );
 }
@@ -56,7 +57,7 @@ test('missing, malformed, unknown, revoked and expired keys, and tokens where a 
   for (const operation of all) {
     const name = `${operation.method} ${operation.url}`;
     const wrong = ['', 'Bearer', 'Bearer ', 'Basic YTpi', 'Bearer a b', 'Bearer unknown', `Bearer ${live}`, 'Bearer a.b.c'];
-    const theirs = operation.kind === 'key' ? [revoked, expired, userToken] : [revoked, server.key];
+    const theirs = { key: [revoked, expired, userToken], user: [revoked, server.key], either: [revoked, expired] }[operation.kind];
     for (const credential of [undefined, ...wrong, ...theirs.map((token) => `Bearer ${token}`)])
       expect(await ask(operation, credential), `${name} with ${credential?.slice(0, 20)}`).toEqual(expected);
   }
@@ -64,7 +65,7 @@ test('missing, malformed, unknown, revoked and expired keys, and tokens where a 
 
 test('a credential in the address is refused on every route, though the header is right', async () => {
   for (const operation of operations()) {
-    const authorization = `Bearer ${operation.kind === 'key' ? server.key : userToken}`;
+    const authorization = `Bearer ${operation.kind === 'user' ? userToken : server.key}`;
     for (const query of [`?api_key=${server.key}`, '?access_token=x', '?token=x', `?x=${live}`])
       expect(await ask(operation, authorization, query), `${operation.method} ${operation.url}${query}`).toMatchObject({ status: 401 });
   }

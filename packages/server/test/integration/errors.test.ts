@@ -48,6 +48,10 @@ const PROVOKED: Readonly<Partial<Record<ErrorCode, () => Promise<Told>>>> = {
     ),
   unauthorized: () => raw(HEAD),
   scope_missing: async () => post('/v1/events', EVENT, { authorization: await withKey({}) }),
+  forbidden: async () => {
+    const { token } = (await server.api('POST', '/v1/users/nobody-special/token')).body;
+    return server.api('GET', '/v1/destinations', undefined, { authorization: `Bearer ${token}` });
+  },
   not_found: () => server.api('GET', '/v1/events/evt_unknown'),
   method_not_allowed: () => server.api('DELETE', '/v1/events'),
   conflict: async () => {
