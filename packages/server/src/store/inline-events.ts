@@ -89,7 +89,9 @@ async function shownOf(
 async function lockInboxes(tx: Tx, tenantId: string, shown: readonly Shown[]): Promise<void> {
   await within(tx).query({
     name: 'inline-events-lock-inboxes',
-    text: 'select i.user_id from carillon.inbox i where i.tenant_id = $1 and i.user_id = any($2) order by i.user_id for update',
+    // `offset 0`: one look by key for each. A plan made while there were few inboxes would read them all.
+    text: `select i.user_id from (select u from unnest($2::text[]) as u order by u collate "C") as k
+            cross join lateral (select i.user_id from carillon.inbox i where i.tenant_id = $1 and i.user_id = k.u offset 0 for update) as i`,
     values: [tenantId, shown.map(({ userId }) => userId)],
   });
 }
@@ -106,11 +108,12 @@ async function hide(tx: Tx, tenantId: string, shown: readonly Shown[]): Promise<
               where n.id = any($2) and n.id between $3 and $4 and n.tenant_id = $1 and n.deleted_at is null
           returning n.user_id, n.inbox_at, n.inbox_at is not null and n.read_at is null and n.archived_at is null as unread
            )
-           update carillon.inbox i
-              set sequence = i.sequence + 1, total = i.total - 1, unread = i.unread - gone.unread::integer
-             from gone where gone.inbox_at is not null and i.tenant_id = $1 and i.user_id = gone.user_id and i.user_id = any($5)
+           insert into carillon.inbox as i (tenant_id, user_id, sequence, total, unread) -- each of them is there, and is found by its key
+           select $1, user_id, 1, 0, unread::integer from gone where inbox_at is not null
+               on conflict (tenant_id, user_id) do update
+              set sequence = i.sequence + 1, total = i.total - 1, unread = i.unread - excluded.unread
         returning i.user_id as "userId", i.sequence, i.unread, i.total`,
-    values: [tenantId, ids, ...bounds(ids), shown.map(({ userId }) => userId)],
+    values: [tenantId, ids, ...bounds(ids)],
   });
   return rows;
 }
