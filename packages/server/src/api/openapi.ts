@@ -26,7 +26,8 @@ export function buildOpenApi(routes: readonly RouteInfo[], version: string): Jso
     const path = route.url.replace(/:(\w+)/g, '{$1}');
     (paths[path] ??= {})[route.method.toLowerCase()] = operation(route, path);
   }
-  const sorted = Object.fromEntries(Object.entries(paths).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const schemas: Record<string, unknown> = { Problem: toJsonSchema(problem, 'output') };
+  const sorted = hoisted(Object.fromEntries(Object.entries(paths).sort(([a], [b]) => (a < b ? -1 : 1))), schemas);
   return {
     openapi: '3.1.1',
     info: {
@@ -38,7 +39,7 @@ export function buildOpenApi(routes: readonly RouteInfo[], version: string): Jso
     servers: [{ url: '/' }],
     paths: sorted,
     components: {
-      schemas: { Problem: toJsonSchema(problem, 'output') },
+      schemas,
       responses: {
         Problem: {
           description: 'RFC 9457 problem',
@@ -149,8 +150,30 @@ function responses({ response, produces = 'application/json' }: RouteInfo['schem
   return { ...(Object.fromEntries(success) as Json), default: { $ref: '#/components/responses/Problem' } };
 }
 
+/** What has a name (`meta.id`) is left as a reference to the components. */
 function toJsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
-  const json = z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' });
+  const json = z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' }) as Json;
   delete json.$schema; // the document says it once, by its version
   return json;
+}
+
+/** Takes the definitions out of all schemas, each once, and points the references to where they stand. Throws for two of one name. */
+function hoisted(value: unknown, components: Record<string, unknown>): unknown {
+  if (Array.isArray(value)) return value.map((part) => hoisted(part, components));
+  if (typeof value !== 'object' || value === null) return value;
+  const { $defs = {}, ...rest } = value as Json;
+  for (const [name, definition] of Object.entries($defs as Json)) {
+    const schema = { ...(definition as Json) };
+    delete schema.id; // its place is its name
+    const own = hoisted(schema, components);
+    if (name in components && JSON.stringify(components[name]) !== JSON.stringify(own))
+      throw new Error(`two schemas have the name ${name}`);
+    components[name] = own;
+  }
+  return Object.fromEntries(
+    Object.entries(rest).map(([name, part]) => [
+      name,
+      name === '$ref' ? String(part).replace('#/$defs/', '#/components/schemas/') : hoisted(part, components),
+    ]),
+  );
 }

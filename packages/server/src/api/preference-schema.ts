@@ -34,7 +34,8 @@ const quietHours = z
     error: `At most ${MAX_QUIET_DAYS} days in a row may be quiet. To be told nothing, switch the channel off.`,
     params: { code: 'too_long' },
     when: ({ issues }) => issues.length === 0,
-  });
+  })
+  .meta({ id: 'QuietHours' });
 
 const filters = {
   enabled: z.boolean().optional(),
@@ -55,9 +56,9 @@ function channelSchema({ name, address }: ChannelFacts, checks: AddressChecks | 
 }
 
 function schemaOf(known: KnownChannels, checks: AddressChecks | null): z.ZodType<Preferences> {
-  const channels = z.strictObject(
-    Object.fromEntries([...known.values()].map((facts) => [facts.name, channelSchema(facts, checks).optional()])),
-  );
+  const channels = z
+    .strictObject(Object.fromEntries([...known.values()].map((facts) => [facts.name, channelSchema(facts, checks).optional()])))
+    .meta({ id: checks ? 'ChannelPreferences' : 'ChannelDefaults' });
   const groups = z.record(callerId, channels).refine((record) => Object.keys(record).length <= MAX_GROUPS, {
     error: `At most ${MAX_GROUPS}.`,
     params: { code: 'too_big' },
