@@ -179,11 +179,7 @@ export function askedOf(wire: EventWire): Asked {
 export function toEvent(wire: EventWire, context: EventContext): CarillonEvent {
   const { tenantId, now, id, traceparent, filled } = context;
   const { to, severity = 'medium', tags = [] } = filled ?? askedOf(wire);
-  if (to.length === 0) {
-    throw new CarillonError('recipients_missing', 'Nobody would be told.', {
-      errors: [{ pointer: '/to', code: 'required', detail: 'At least one recipient.' }],
-    });
-  }
+  if (to.length === 0) refuseNobody(filled);
   checkTimes(wire, now, context.maxScheduleDays);
   return {
     id,
@@ -199,6 +195,14 @@ export function toEvent(wire: EventWire, context: EventContext): CarillonEvent {
     version: filled ? filled.version : null,
     cursor: null,
   };
+}
+
+/** What is for the account's destinations needs nobody else. */
+function refuseNobody(filled: Filled | null): void {
+  if (filled?.destinations) return;
+  throw new CarillonError('recipients_missing', 'Nobody would be told.', {
+    errors: [{ pointer: '/to', code: 'required', detail: 'At least one recipient.' }],
+  });
 }
 
 /** A CloudEvent's own goes before the header. */
@@ -254,7 +258,7 @@ function excludedOf({ exclude = [] }: Pick<EventWire, 'exclude'>, byType: readon
 }
 
 function filledRequest(wire: EventWire, filled: Filled): EventRequest {
-  const { to, data, channels, actionUrl, critical, category, exclude, warnings } = filled;
+  const { to, data, channels, actionUrl, critical, category, exclude, warnings, throttle, destinations } = filled;
   return {
     ...toRequest(wire, to),
     data,
@@ -263,6 +267,8 @@ function filledRequest(wire: EventWire, filled: Filled): EventRequest {
     critical: wire.critical ?? (critical || undefined),
     category,
     exclude: excludedOf(wire, exclude),
+    throttle,
+    destinations: destinations === false ? false : undefined,
     warnings: warnings.length > 0 ? warnings : undefined,
   };
 }

@@ -5,7 +5,7 @@ import type { RecipientRule } from '../domain/event.ts';
 import type { ChannelName } from '../domain/channel.ts';
 import { isLink } from '../lib/link.ts';
 import type { Checked } from './data-schema.ts';
-import type { Definition, RecipientSource } from './definition.ts';
+import type { Definition, RecipientSource } from './definition-fields.ts';
 import { insideUrl } from './escape.ts';
 import { makeEngine, type CompiledTemplate, type Scope } from './liquid.ts';
 import type { Problem } from './problem.ts';
@@ -16,9 +16,15 @@ const MAX_ID_BYTES = 256;
 const MAX_TAG_BYTES = 128;
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
 
+/** Whom `recipients: [default]` means: those who answer for the account. */
+const DEFAULT_RECIPIENTS: readonly RecipientRule[] = [{ role: 'owner' }, { role: 'admin' }, { role: 'team_admin' }];
+
+type Source = Exclude<RecipientSource, { readonly topic: string }> | { readonly topic: CompiledTemplate };
+
 /** The short texts of a definition, compiled. */
 export interface Rules {
   readonly definition: Definition;
+  readonly recipients: readonly Source[];
   readonly tags: readonly CompiledTemplate[];
   readonly actionUrl: CompiledTemplate | undefined;
 }
@@ -37,11 +43,16 @@ export function compileRules(definition: Definition, file: string): { rules: Rul
     }
   };
   const tags = definition.tags.flatMap((tag, at) => attempt(`tags.${at}`, () => plain(tag, tag)) ?? []);
+  const recipients = definition.recipients.flatMap((source, at): Source[] => {
+    if (typeof source === 'string' || !('topic' in source)) return [source];
+    const topic = attempt(`recipients.${at}.topic`, () => plain(`recipients.${at}.topic`, source.topic));
+    return topic ? [{ topic }] : [];
+  });
   const url = definition.action_url;
   // A value that is the whole address, or begins it, is taken as it is; one further on can't leave its place.
   const engine = url?.startsWith('{{') ? plain : address;
   const actionUrl = url === undefined ? undefined : attempt('action_url', () => engine('action_url', url));
-  return { rules: { definition, tags, actionUrl }, problems };
+  return { rules: { definition, recipients, tags, actionUrl }, problems };
 }
 
 /** Throws `invalid` where the data does not fit and the type is strict, or tags are required and none are given. */
@@ -56,7 +67,7 @@ export function fill(rules: Rules, asked: Asked, { version, type, checked }: { v
   return {
     version,
     data,
-    to: asked.to.length > 0 ? asked.to : recipientsOf(definition.recipients, data, warnings),
+    to: asked.to.length > 0 ? asked.to : recipientsOf(rules, scope, warnings),
     exclude: excludedBy(definition, data),
     severity,
     tags: asked.tags ?? tagsOf(rules, scope, warnings),
@@ -64,6 +75,8 @@ export function fill(rules: Rules, asked: Asked, { version, type, checked }: { v
     critical: definition.critical,
     category: definition.category,
     expiresAfterMs: definition.expires_after ?? null,
+    throttle: throttleOf(definition),
+    destinations: definition.destinations,
     actionUrl: asked.actionUrl ?? linkOf(rules, scope, warnings),
     warnings,
   };
@@ -113,23 +126,42 @@ function whole(template: CompiledTemplate, scope: Scope, warnings: string[]): st
   return made.ok && made.warnings.length === 0 ? made.value : undefined;
 }
 
-function recipientsOf(sources: readonly RecipientSource[], data: Filled['data'], warnings: string[]): RecipientRule[] {
-  const rules = sources.flatMap((source) => ('rules' in source ? source.rules : idsAt(source, data, warnings)));
+function recipientsOf({ recipients }: Rules, scope: Scope, warnings: string[]): RecipientRule[] {
+  const rules = recipients.flatMap((source) => rulesOf(source, scope, warnings));
   if (rules.length <= MAX_RECIPIENTS) return rules;
   const detail = `The data names more than ${MAX_RECIPIENTS} recipients.`;
   throw new CarillonError('invalid', detail, { errors: [{ pointer: '/data', code: 'too_big', detail }] });
 }
 
-function idsAt({ path, text }: Extract<RecipientSource, { path: unknown }>, data: Filled['data'], warnings: string[]): string[] {
+function rulesOf(source: Source, scope: Scope, warnings: string[]): readonly RecipientRule[] {
+  if (source === 'default') return DEFAULT_RECIPIENTS;
+  if ('rules' in source) return source.rules;
+  if ('path' in source) return idsAt(source, scope.values['data'] as Filled['data'], warnings);
+  const topic = whole(source.topic, scope, warnings)?.trim();
+  if (topic === undefined) return [];
+  if (isId(topic)) return [{ topic }];
+  warnings.push(`recipients: ${JSON.stringify(topic.slice(0, 40))} is no topic`);
+  return [];
+}
+
+function throttleOf({ throttle }: Definition): Filled['throttle'] {
+  if (!throttle) return undefined;
+  const per = throttle.per.filter((one) => one !== 'user');
+  return { max_per_window: throttle.limit, window_seconds: Math.round(throttle.window / 1_000), per };
+}
+
+function idsAt({ path, text }: Extract<Source, { path: unknown }>, data: Filled['data'], warnings: string[]): string[] {
   const values = valuesAt(path, data).flat();
-  const ids = values.map((value) => (typeof value === 'number' ? String(value) : value)).filter(isId);
+  const ids = values
+    .map((value) => (typeof value === 'number' ? String(value) : value))
+    .filter((value): value is string => typeof value === 'string' && isId(value));
   if (values.length === 0) warnings.push(`recipients: ${text} names nobody`);
   if (ids.length < values.length) warnings.push(`recipients: ${text} names what is no user id`);
   return ids;
 }
 
-function isId(value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= MAX_ID_BYTES && !UNPRINTABLE.test(value);
+function isId(value: string): boolean {
+  return value !== '' && Buffer.byteLength(value) <= MAX_ID_BYTES && !UNPRINTABLE.test(value);
 }
 
 function channelsOf({ channels }: Definition, severity: Filled['severity']): ChannelName[] | undefined {

@@ -4,7 +4,8 @@ import type { Severity } from '../domain/event.ts';
 import { nearest } from '../lib/nearest.ts';
 import { checkFiles } from './bundle.ts';
 import { compileContent, type Content } from './content.ts';
-import { DEFINITION_FILE, NOTHING_SAID, readDefinition, type Definition } from './definition.ts';
+import { NOTHING_SAID, type Definition } from './definition-fields.ts';
+import { DEFINITION_FILE, readDefinition } from './definition.ts';
 import { compileRules } from './fill.ts';
 import type { Scope } from './liquid.ts';
 import type { Problem } from './problem.ts';
@@ -76,7 +77,8 @@ function unknownVariables(content: Content, definition: Definition): Problem[] {
 
 function unknownInDefinition(definition: Definition): Problem[] {
   const { rules } = compileRules(definition, DEFINITION_FILE);
-  const variables = [...rules.tags, ...(rules.actionUrl ? [rules.actionUrl] : [])].flatMap((template) => template.variables);
+  const topics = rules.recipients.flatMap((source) => (typeof source === 'object' && 'topic' in source ? [source.topic] : []));
+  const variables = [...rules.tags, ...topics, ...(rules.actionUrl ? [rules.actionUrl] : [])].flatMap((template) => template.variables);
   return variables.flatMap((variable) =>
     unknownVariable(variable.split('.'), definition).map((message) => ({ file: DEFINITION_FILE, message })),
   );

@@ -29,6 +29,17 @@ export type RecipientRule =
   /** `30d`: users seen within that time. */
   | { readonly active_within: string };
 
+/** What an event type's own throttle may count apart for each user. */
+export const EVENT_THROTTLE_PER = ['severity', 'event_type', 'key'] as const;
+export type EventThrottlePer = (typeof EVENT_THROTTLE_PER)[number];
+
+/** Of the event's type, as it was when the event was accepted: instead of the tenant's. */
+export interface EventThrottle {
+  readonly max_per_window: number;
+  readonly window_seconds: number;
+  readonly per: readonly EventThrottlePer[];
+}
+
 /** What the caller said, stored as it is with the event and read again when it is routed later. */
 export interface EventRequest {
   readonly to: readonly RecipientRule[];
@@ -53,6 +64,10 @@ export interface EventRequest {
   readonly throttle_exempt?: boolean | undefined;
   /** What it counts under where the throttle is per key. */
   readonly throttle_key?: string | undefined;
+  /** Of the event's type. */
+  readonly throttle?: EventThrottle | undefined;
+  /** Whether the account's destinations are told. Absent: yes. */
+  readonly destinations?: boolean | undefined;
   /** Attempts after the first, instead of the channel's policy. */
   readonly max_retries?: number | undefined;
 }

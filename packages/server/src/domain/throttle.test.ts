@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { CarillonEvent, EventRequest } from './event.ts';
-import { bucketOf, isExempt } from './throttle.ts';
+import type { CarillonEvent, EventRequest, EventThrottle } from './event.ts';
+import { limitOf, type ThrottlePer } from './throttle.ts';
 
 const AT = new Date('2026-01-02T03:04:05Z');
 const event = (more: Partial<CarillonEvent> = {}, request: Partial<EventRequest> = {}): CarillonEvent => ({
@@ -10,12 +10,26 @@ const event = (more: Partial<CarillonEvent> = {}, request: Partial<EventRequest>
   ...more,
 });
 
+const general = (per: ThrottlePer) => ({ max_per_window: 5, window_seconds: 60, per });
+
 test('counts by severity, by type, or by the key that the request gives', () => {
+  const bucketOf = (given: CarillonEvent, per: ThrottlePer) => limitOf(given, general(per))?.bucket;
   expect(bucketOf(event(), 'severity')).toBe('severity high');
   expect(bucketOf(event(), 'type')).toBe('type disk.full');
   expect(bucketOf(event({}, { throttle_key: 'disk 7' }), 'key')).toBe('key disk 7');
   expect(bucketOf(event({}, { throttle_key: 'disk 7' }), 'type')).toBe('type disk.full');
   expect(bucketOf(event(), 'key')).toBe('type disk.full');
+  expect(limitOf(event(), { ...general('type'), max_per_window: 0 })).toBeUndefined();
+  expect(limitOf(event(), undefined)).toBeUndefined();
+});
+
+test("the type's own throttle goes before the tenant's, in buckets of its own", () => {
+  const own = (...per: EventThrottle['per']) =>
+    limitOf(event({}, { throttle_key: 'disk 7', throttle: { max_per_window: 1, window_seconds: 3_600, per } }), general('severity'));
+  expect(own('severity')).toMatchObject({ bucket: 'severity high, 1 in 3600 s', max_per_window: 1, window_seconds: 3_600 });
+  expect(own('event_type', 'severity')?.bucket).toBe('severity high, type disk.full, 1 in 3600 s');
+  expect(own('key')?.bucket).toBe('key disk 7, 1 in 3600 s');
+  expect(own()?.bucket).toBe('1 in 3600 s');
 });
 
 describe('exempt', () => {
@@ -33,6 +47,6 @@ describe('exempt', () => {
     ['when the request says so', event({ severity: 'low' }, { throttle_exempt: true }), true],
     ['not for being critical', event({}, { critical: true }), false],
   ])('%s', (_, given, want) => {
-    expect(isExempt(given)).toBe(want);
+    expect(limitOf(given, general('type')) === undefined).toBe(want);
   });
 });

@@ -151,7 +151,7 @@ function announcedOf(
   destinations: ReadonlyMap<string, readonly Destination[]>,
 ): Announced[] {
   return parts.flatMap(({ event }, index) => {
-    const ofTenant = destinations.get(event.tenantId) ?? [];
+    const ofTenant = event.request.destinations === false ? [] : (destinations.get(event.tenantId) ?? []);
     return ofTenant.length > 0 && event.cursor === null && progress[index]?.state !== 'expired' ? [{ event, destinations: ofTenant }] : [];
   });
 }

@@ -1,14 +1,13 @@
 /** Whom a batch may still tell, asked once and only where a throttle is set. What is refused is recorded, and does not count. */
 import { NO_CHANNEL } from '../domain/channel.ts';
-import type { CarillonEvent, Tx } from '../domain/event.ts';
-import { bucketOf, isExempt, type Throttle } from '../domain/throttle.ts';
+import type { Tx } from '../domain/event.ts';
+import { limitOf, type Limit, type Throttle } from '../domain/throttle.ts';
 import type { Decided } from './suppression.ts';
 
 export interface Asked {
   readonly tenantId: string;
   readonly userId: string;
-  readonly bucket: string;
-  readonly throttle: Throttle;
+  readonly limit: Limit;
   /** Notifications of this batch. */
   readonly wanted: number;
 }
@@ -23,10 +22,10 @@ export interface ThrottleDeps {
 export async function withThrottle({ throttleOf, admit }: ThrottleDeps, tx: Tx, decided: readonly Decided[]): Promise<readonly Decided[]> {
   const buckets = new Map<string, { asked: Omit<Asked, 'wanted'>; indexes: number[] }>();
   decided.forEach(({ event, addressee: { userId }, decisions }, index) => {
-    const throttle = decisions.some(({ kind }) => kind !== 'skip') ? limitOf(event, throttleOf(event.tenantId)) : undefined;
-    if (!throttle) return;
-    const asked = { tenantId: event.tenantId, userId, bucket: bucketOf(event, throttle.per), throttle };
-    const name = `${asked.tenantId}\0${userId}\0${asked.bucket}`;
+    const limit = decisions.some(({ kind }) => kind !== 'skip') ? limitOf(event, throttleOf(event.tenantId)) : undefined;
+    if (!limit) return;
+    const asked = { tenantId: event.tenantId, userId, limit };
+    const name = `${asked.tenantId}\0${userId}\0${limit.bucket}`;
     const known = buckets.get(name);
     if (known) known.indexes.push(index);
     else buckets.set(name, { asked, indexes: [index] });
@@ -42,7 +41,3 @@ export async function withThrottle({ throttleOf, admit }: ThrottleDeps, tx: Tx, 
 }
 
 const THROTTLED = { kind: 'skip', channel: NO_CHANNEL, reason: 'throttled' } as const;
-
-function limitOf(event: CarillonEvent, throttle: Throttle | undefined): Throttle | undefined {
-  return throttle && throttle.max_per_window > 0 && !isExempt(event) ? throttle : undefined;
-}

@@ -1,6 +1,6 @@
 /** What was told to users in the windows of their throttles. */
 import type { Tx } from '../domain/event.ts';
-import type { Throttle } from '../domain/throttle.ts';
+import type { Limit } from '../domain/throttle.ts';
 import { bareArray, textArray } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
 import type { UserKey } from './users.ts';
@@ -8,8 +8,7 @@ import type { UserKey } from './users.ts';
 export interface ThrottleAsk {
   readonly tenantId: string;
   readonly userId: string;
-  readonly bucket: string;
-  readonly throttle: Throttle;
+  readonly limit: Limit;
   readonly wanted: number;
 }
 
@@ -38,14 +37,14 @@ export async function admitThrottled(tx: Tx, asked: readonly ThrottleAsk[]): Pro
     values: [
       textArray(asked.map((one) => one.tenantId)),
       textArray(asked.map((one) => one.userId)),
-      textArray(asked.map((one) => one.bucket)),
+      textArray(asked.map(({ limit }) => limit.bucket)),
       bareArray(asked.map((one) => one.wanted)),
-      bareArray(asked.map(({ throttle }) => throttle.max_per_window)),
-      bareArray(asked.map(({ throttle }) => throttle.window_seconds)),
+      bareArray(asked.map(({ limit }) => limit.max_per_window)),
+      bareArray(asked.map(({ limit }) => limit.window_seconds)),
     ],
   });
   const byName = new Map(rows.map((row) => [`${row.tenant_id}\0${row.user_id}\0${row.bucket}`, row.granted]));
-  return asked.map(({ tenantId, userId, bucket }) => byName.get(`${tenantId}\0${userId}\0${bucket}`) ?? 0);
+  return asked.map(({ tenantId, userId, limit }) => byName.get(`${tenantId}\0${userId}\0${limit.bucket}`) ?? 0);
 }
 
 export interface ThrottleCount {

@@ -40,8 +40,7 @@ describe('four racing routers', () => {
       const asked = users.map((user) => ({
         tenantId: 'acme',
         userId: `${run}-${user}`,
-        bucket: 'severity high',
-        throttle,
+        limit: { ...throttle, bucket: 'severity high' },
         wanted: wanted[user]!,
       }));
       const granted = await admitThrottled(tx, asked);

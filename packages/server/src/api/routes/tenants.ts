@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { CarillonError } from '../../domain/error.ts';
 import type { Tx } from '../../domain/event.ts';
 import { isTestTenant, testTenantOf } from '../../domain/tenant.ts';
-import { MAX_PER_WINDOW, THROTTLE_PER } from '../../domain/throttle.ts';
+import { MAX_PER_WINDOW, MAX_WINDOW_S, THROTTLE_PER } from '../../domain/throttle.ts';
 import type { Database } from '../../store/database.ts';
 import { createTenant, findTenant, listTenants, updateTenant, type SealedSecret, type Tenant } from '../../store/tenants.ts';
 import { MadeKey, makeKey, RateLimitBody, type KeyMaker } from '../api-key-schema.ts';
@@ -34,8 +34,6 @@ const newId = callerId
     error: '`:test` ends the name of a sibling, which is made with its tenant.',
     params: { code: 'reserved' },
   });
-/** 30 days. */
-const MAX_WINDOW_S = 2_592_000;
 const name = z.string().trim().min(1).max(128);
 const Throttle = z.strictObject({
   max_per_window: z.int().min(0).max(MAX_PER_WINDOW).describe('0: not throttled.'),
