@@ -14,7 +14,7 @@ export function escapeFor(target: Target, text: string): string {
       // Slack reads mentions and links from angle brackets; these three are all that its documentation asks for.
       return text.replace(/[&<>]/g, (character) => HTML[character] ?? '');
     case 'markdown':
-      return text.replace(/[\\`*_~|[\]()#<>]/g, '\\$&').replace(/^(\s*)([-+]|\d+\.)(?=\s)/gm, '$1\\$2');
+      return text.replace(/[\\`*_~|[\]()#<>]/g, '\\$&').replace(/^([^\S\n\r\u2028\u2029]*)([-+]|\d+\.)(?=\s)/gm, '$1\\$2');
   }
 }
 

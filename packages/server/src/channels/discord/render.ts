@@ -46,5 +46,5 @@ export function renderDiscord({ subject, body, actionUrl, severity }: Telling, {
 }
 
 export function escapeDiscord(text: string): string {
-  return text.replace(/[\\`*_~|[\]()<>@#]/g, String.raw`\$&`).replace(/^(\s*)([-+])/gm, String.raw`$1\$2`);
+  return text.replace(/[\\`*_~|[\]()<>@#]/g, String.raw`\$&`).replace(/^([^\S\n\r\u2028\u2029]*)([-+])/gm, String.raw`$1\$2`);
 }

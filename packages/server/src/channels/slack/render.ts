@@ -51,7 +51,7 @@ export function renderSlack({ subject, body, actionUrl, severity, type }: Tellin
   const blocks: Block[] = [
     { type: 'header', text: { type: 'plain_text', text: escapeSlack(title) } },
     ...sections(body, link).map((text): Block => ({ type: 'section', text: mrkdwn(text) })),
-    ...(link === undefined ? [] : [action(link, label)]),
+    ...(link === undefined ? [] : action(link, label)),
   ];
   const about = escapeSlack(`Severity: ${severity} · ${type}`);
   return {
@@ -73,30 +73,27 @@ function mrkdwn(text: string): Text {
 }
 
 /** Buttons take pages only. */
-function action(link: string, label: string): Block {
+function action(link: string, label: string): Block[] {
   const url = webLinkOf(link);
-  if (url === undefined) return { type: 'section', text: mrkdwn(slackLink(link, label)) };
-  return {
-    type: 'actions',
-    elements: [
-      {
-        type: 'button',
-        text: { type: 'plain_text', text: escapeSlack(cutToFit(label, (cut) => escapeSlack(cut).length <= MAX_LABEL)) },
-        url,
-      },
-    ],
-  };
+  const text = cutToFit(label, (cut) => escapeSlack(cut).length <= MAX_LABEL);
+  if (url !== undefined)
+    return [{ type: 'actions', elements: [{ type: 'button', text: { type: 'plain_text', text: escapeSlack(text) }, url }] }];
+  const written = slackLink(link, text);
+  return written === undefined ? [] : [{ type: 'section', text: mrkdwn(written) }];
 }
 
-function slackLink(url: string, label: string): string {
-  return `<${escapeSlack(url).replaceAll('|', '%7C')}|${escapeSlack(label)}>`;
+/** Undefined for one that grows too long when it is escaped: a part of it would lead elsewhere. */
+function slackLink(url: string, label: string): string | undefined {
+  const link = `<${escapeSlack(url).replaceAll('|', '%7C')}|${escapeSlack(label)}>`;
+  return link.length < MAX_SECTION ? link : undefined;
 }
 
 /** The escaped body in parts that a section takes; what is over the total is cut, with a link to the rest. */
 function sections(body: string, link: string | undefined): string[] {
   const text = body.trim();
   if (text === '') return [];
-  const rest = link === undefined ? '' : `\n${slackLink(link, 'Read the rest')}`;
+  const more = link === undefined ? undefined : slackLink(link, 'Read the rest');
+  const rest = more === undefined ? '' : `\n${more}`;
   const room = MAX_TOTAL - RESERVED - 2 * rest.length;
   const cut = cutToFit(text, (part) => escapeSlack(part).length <= room);
   const parts = split(cut);

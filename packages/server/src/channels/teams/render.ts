@@ -73,12 +73,15 @@ function sizeOf(value: unknown): number {
   return bytes;
 }
 
-/** Everything that its Markdown knows; a list or a heading begins at the start of a line. */
+/**
+ * Everything that its Markdown knows; a list or a heading begins at the start of a line. No pattern looks past its line: many
+ * empty ones would cost their square.
+ */
 export function escapeTeams(text: string): string {
   return text
     .replace(/[\\`*_[\]()~<>|]/g, String.raw`\$&`)
-    .replace(/^(\s*)([-+#])/gm, String.raw`$1\$2`)
-    .replace(/^(\s*\d+)([.)])/gm, String.raw`$1\$2`);
+    .replace(/^([^\S\n\r\u2028\u2029]*)([-+#])/gm, String.raw`$1\$2`)
+    .replace(/^([^\S\n\r\u2028\u2029]*\d+)([.)])/gm, String.raw`$1\$2`);
 }
 
 /** A single line break is none in Markdown. */
