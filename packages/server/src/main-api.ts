@@ -21,6 +21,7 @@ import { healthRoutes } from './api/routes/health.ts';
 import { inboxRoutes, type InboxDeps } from './api/routes/inbox.ts';
 import { notificationAliasRoutes } from './api/routes/notifications-alias.ts';
 import { notificationRoutes } from './api/routes/notifications.ts';
+import { previewRoutes } from './api/routes/preview.ts';
 import { preferenceRoutes } from './api/routes/preferences.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { suppressionRoutes } from './api/routes/suppressions.ts';
@@ -48,6 +49,7 @@ import type { CatalogParts } from './main-catalog.ts';
 import type { Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
 import type { Destinations } from './main-destinations.ts';
+import { makePreview } from './main-preview.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
@@ -162,6 +164,7 @@ function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const { catalog, makeVersion } = deps.catalog;
   const door = { accept, recall, eventType: catalog.find, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
   eventRoutes(app, { ...shared, ...door });
+  previewRoutes(app, { ...door, preview: makePreview(deps) });
   notificationRoutes(app, { ...shared, ...door });
   notificationAliasRoutes(app, { ...shared, ...door });
   const changed = (tenantId: string) => {

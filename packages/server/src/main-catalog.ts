@@ -114,7 +114,7 @@ function renderers(catalog: Catalog<Tx>, productName: string): Pick<CatalogParts
       const notification = job.notificationId === null ? madeOf((await version.notifications([scope]))[0]) : undefined;
       const { subject, body } = notification ?? content;
       const made = await version.channel(channel, { ...scope, values: { ...scope.values, subject, body } });
-      return { html: undefined, text: undefined, payload: undefined, ...(made && madeOf(made)), notification };
+      return { html: undefined, text: undefined, payload: undefined, ...(made && madeOf(made)), notification, warnings: made?.warnings };
     },
   };
 }

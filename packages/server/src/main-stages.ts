@@ -87,31 +87,36 @@ export function makeStages(deps: StageDeps): Stages {
   };
 }
 
-function makeRoute(
-  { config, clock, channels, catalog, destinations, defaults, quietUntil }: StageDeps,
-  recipients: Path['recipients'],
-): Path['route'] {
+function makeRoute(parts: StageDeps, recipients: Path['recipients']): Path['route'] {
+  const { config, clock } = parts;
   const leaseMs = config['delivery.lease'];
   const deps = {
+    ...routingReads(parts),
     recipients,
-    audience: audienceChunk,
-    destinations: destinations.of,
-    texts: catalog.texts,
     insertNotifications,
     insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
       insertDeliveries(tx, rows, { token, leaseMs }),
     enqueue,
     leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
-    channels: channels.facts,
-    areSuppressed: (tx: Tx, addresses: readonly ListedAddress[]) => areSuppressed(channels.facts, tx, addresses),
-    defaults: defaults.read,
-    throttleOf: throttlesOf(config, defaults),
     admit: admitThrottled,
-    quietUntil,
     newToken: randomUUID,
     now: clock.now,
   };
   return (tx, events, options) => route(deps, tx, events, options);
+}
+
+/** What routing asks and what changes nothing: of the preview too. */
+export function routingReads({ config, channels, catalog, destinations, defaults, quietUntil }: Omit<StageDeps, 'publish' | 'hints'>) {
+  return {
+    audience: audienceChunk,
+    destinations: destinations.of,
+    texts: catalog.texts,
+    channels: channels.facts,
+    areSuppressed: (tx: Tx, addresses: readonly ListedAddress[]) => areSuppressed(channels.facts, tx, addresses),
+    defaults: defaults.read,
+    throttleOf: throttlesOf(config, defaults),
+    quietUntil,
+  };
 }
 
 /** The tenant's own, else the installation's. */

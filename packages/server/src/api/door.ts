@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { CarillonError, type ErrorCode } from '../domain/error.ts';
 import type { CurrentType, Filled } from '../domain/event-type.ts';
-import type { AcceptAnswer, AcceptItem, AcceptRequest, AcceptResult, RequestKey } from '../domain/event.ts';
+import type { AcceptAnswer, AcceptItem, AcceptRequest, AcceptResult, CarillonEvent, RequestKey } from '../domain/event.ts';
 import { newId, publicId } from '../lib/id.ts';
 import type { Caller } from './auth.ts';
 import { askedOf, readTraceparent, toItem, type EventContext, type EventWire } from './event-schema.ts';
@@ -66,6 +66,17 @@ export async function acceptOne(
   return { body: oneOf(compose(answer.results)), replayed: false };
 }
 
+/** The event that this item would become, were it sent at that time. Throws what its answer would be. */
+export async function eventAt(
+  deps: Pick<DoorDeps, 'eventType' | 'maxScheduleDays'>,
+  request: FastifyRequest,
+  { wire, at }: { wire: EventWire; at: Date },
+): Promise<CarillonEvent> {
+  const item = await prepare(wire, contextOf({ ...deps, now: () => at }, request));
+  if (item instanceof CarillonError) throw item;
+  return item.event;
+}
+
 /** Each item for itself: a bad one is answered in its place. */
 export async function acceptBatch(
   deps: DoorDeps,
@@ -97,7 +108,10 @@ interface Context {
   readonly typeOf: (wire: EventWire) => ReturnType<DoorDeps['eventType']>;
 }
 
-function contextOf({ now, maxScheduleDays, eventType }: DoorDeps, request: FastifyRequest): Context {
+function contextOf(
+  { now, maxScheduleDays, eventType }: Pick<DoorDeps, 'now' | 'maxScheduleDays' | 'eventType'>,
+  request: FastifyRequest,
+): Context {
   const { tenantId } = request.caller;
   const traceparent = readTraceparent(request.headers.traceparent);
   const at = now();

@@ -27,14 +27,31 @@ export async function prepare({ channelFor, context, written: write }: PrepareDe
   if (!provider) throw new Error(`the channel ${job.channel} has no provider`);
   const address = await channel.addressOf(text, job);
   const written = job.event.version == null ? undefined : await write(job);
-  const telling = { ...tellingOf(job), ...written?.notification, written };
-  const content = written?.payload === undefined ? channel.render(telling, context) : written.payload;
+  const content = contentIn(channel, job, { written, context });
   const message = { deliveryId: publicId('dlv', job.id), address, content };
   return {
     provider,
     providers: channel.providers,
     message: job.destinationId === null ? message : { ...message, timeoutMs: DESTINATION_TIMEOUT_MS },
   };
+}
+
+function contentIn(
+  channel: Channel,
+  job: DeliveryJob,
+  { written, context }: { written: Written | undefined; context: RenderContext },
+): unknown {
+  const telling = { ...tellingOf(job), ...written?.notification, written };
+  return written?.payload === undefined ? channel.render(telling, context) : written.payload;
+}
+
+/** What a delivery would say, to nobody, and what its templates missed. Throws TemplateFailed. */
+export async function previewContent(
+  { channelFor, context, written: write }: PrepareDeps,
+  job: DeliveryJob,
+): Promise<{ content: unknown; warnings: readonly string[] }> {
+  const written = job.event.version == null ? undefined : await write(job);
+  return { content: contentIn(channelFor(job), job, { written, context }), warnings: written?.warnings ?? [] };
 }
 
 /** A destination's is read from its configuration: what stands with the delivery may be cut. */

@@ -8,6 +8,8 @@ export interface Written {
   readonly text: string | undefined;
   /** The JSON that the channel's provider takes. */
   readonly payload: unknown;
+  /** What the channel's templates missed. */
+  readonly warnings?: readonly string[] | undefined;
 }
 
 /** A template that could not be rendered, within its limits or at all. No attempt can succeed until somebody changes it. */

@@ -108,7 +108,7 @@ function baseOf(event: CarillonEvent, { id, channel, list }: Destination, addres
 
 type JobFields = Omit<DeliveryJob, 'attempt' | 'last' | 'destination' | 'event' | 'content' | 'recipient' | 'cancelled'>;
 
-function jobFor(event: CarillonEvent, destination: Destination, fields: JobFields): DeliveryJob {
+export function jobFor(event: CarillonEvent, destination: Destination, fields: JobFields): DeliveryJob {
   return {
     ...fields,
     destination,

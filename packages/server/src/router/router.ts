@@ -84,6 +84,8 @@ export interface RouteOptions {
   readonly reserve: Reserve;
   /** Called in the tick of the last statement: the caller may have COMMIT follow at once. */
   readonly onLast?: () => void;
+  /** Told what is decided, before it is written. */
+  readonly onDecided?: (decided: readonly Decided[]) => void;
 }
 
 /** Decides and writes. Throws what the database throws: the caller's transaction is then lost as a whole, and gives the places back. */
@@ -91,7 +93,7 @@ export async function route(
   deps: RouterDeps,
   tx: Tx,
   events: readonly CarillonEvent[],
-  { reserve, onLast }: RouteOptions,
+  { reserve, onLast, onDecided }: RouteOptions,
 ): Promise<Routed> {
   const parts = events.map((event) => ({ event, ...addressed(event.request.to) }));
   const keys = parts
@@ -106,7 +108,7 @@ export async function route(
   const plan: Plan = { rules, token: deps.newToken(), reserve, decided: [], notifications: [], deliveries: [], jobs: [] };
   const progress: Routed['progress'][number][] = [];
   for (const { event, named, audience } of parts) {
-    if (event.expiresAt !== null && event.expiresAt <= deps.now()) {
+    if (hasExpired(event, deps)) {
       progress.push({ id: event.id, state: 'expired', cursor: event.cursor });
       continue;
     }
@@ -120,6 +122,7 @@ export async function route(
   await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
   const allowed = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
   const decided = await withThrottle(deps, tx, allowed);
+  onDecided?.(decided);
   const texts = await textsFor(deps.texts, tx, decided);
   for (const one of decided) planDecided(plan, one, texts.get(one));
   const leaseEndsAtMs = deps.leaseEndsAtMs();
@@ -136,6 +139,10 @@ export async function route(
     waiting: plan.deliveries.filter(({ state }) => state === 'pending' || state === 'held').length,
     decisions: tally(plan.deliveries),
   };
+}
+
+function hasExpired({ expiresAt }: CarillonEvent, { now }: RouterDeps): boolean {
+  return expiresAt !== null && expiresAt <= now();
 }
 
 async function rulesFor({ channels, defaults, quietUntil, now }: RouterDeps, tx: Tx, events: readonly CarillonEvent[]): Promise<Rules> {
@@ -308,7 +315,7 @@ function earlier(time: Date, expiresAt: Date | null): Date {
 type JobFields = Omit<DeliveryJob, 'attempt' | 'last' | 'destination' | 'event' | 'content' | 'recipient' | 'cancelled'>;
 
 /** Its decision is made in the transaction that leases it: the gate has nothing to add. */
-function jobFor(event: CarillonEvent, notification: NewNotification, fields: JobFields): DeliveryJob {
+export function jobFor(event: CarillonEvent, notification: NewNotification, fields: JobFields): DeliveryJob {
   const { type, acceptedAt, request } = event;
   return {
     ...fields,

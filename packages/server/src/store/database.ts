@@ -115,6 +115,11 @@ export function within(tx: Tx): Queryable {
   return tx as unknown as Queryable;
 }
 
+/** From here on a statement of this transaction that writes is refused. */
+export async function readOnly(tx: Tx): Promise<void> {
+  await within(tx).query({ name: 'read-only', text: "select set_config('transaction_read_only', 'on', true)", values: [] });
+}
+
 /** A transaction of one statement, in one round trip. */
 async function runAlone<Row>(pool: pg.Pool, statement: Statement): Promise<{ rows: Row[]; rowCount: number }> {
   const client = await pool.connect();

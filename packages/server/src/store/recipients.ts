@@ -87,9 +87,26 @@ export interface AudienceQuery {
 
 /** The next users of an audience, by id. Fewer than `limit`: that was the last chunk. */
 export async function audienceChunk(tx: Tx, query: AudienceQuery): Promise<RecipientRow[]> {
-  const ofTopics = query.roles.length === 0 && !query.all && query.activeWithinMs === null;
-  const { rows } = await within(tx).query<Row>(ofTopics ? subscribers(query) : anybody(query));
+  const { rows } = await within(tx).query<Row>(audienceStatement(query));
   return rows.map(toRecipient);
+}
+
+function audienceStatement(query: AudienceQuery): Statement {
+  const ofTopics = query.roles.length === 0 && !query.all && query.activeWithinMs === null;
+  return ofTopics ? subscribers(query) : anybody(query);
+}
+
+const EVERYBODY = 2_147_483_647;
+
+/** All users of an audience, those that exist. */
+export async function audienceSize(tx: Tx, query: Omit<AudienceQuery, 'after' | 'limit'>): Promise<number> {
+  const { name, text, values } = audienceStatement({ ...query, after: null, limit: EVERYBODY });
+  const { rows } = await within(tx).query<{ size: number }>({
+    name: `${name}-size`,
+    text: `select count(*)::integer as size from (${text}) as audience`,
+    values,
+  });
+  return rows[0]?.size ?? 0;
 }
 
 /** Read through in the order of ids: roles and times have no index of their own. */

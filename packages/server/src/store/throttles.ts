@@ -34,17 +34,36 @@ export async function admitThrottled(tx: Tx, asked: readonly ThrottleAsk[]): Pro
                          || array_fill(carillon.now(), array[${granted}]),
                   granted = ${granted}, max_hits = excluded.max_hits, window_s = excluded.window_s, expires_at = greatest(t.expires_at, excluded.expires_at)
         returning tenant_id, user_id, bucket, granted`,
-    values: [
-      textArray(asked.map((one) => one.tenantId)),
-      textArray(asked.map((one) => one.userId)),
-      textArray(asked.map(({ limit }) => limit.bucket)),
-      bareArray(asked.map((one) => one.wanted)),
-      bareArray(asked.map(({ limit }) => limit.max_per_window)),
-      bareArray(asked.map(({ limit }) => limit.window_seconds)),
-    ],
+    values: columnsOf(asked),
   });
   const byName = new Map(rows.map((row) => [`${row.tenant_id}\0${row.user_id}\0${row.bucket}`, row.granted]));
   return asked.map(({ tenantId, userId, limit }) => byName.get(`${tenantId}\0${userId}\0${limit.bucket}`) ?? 0);
+}
+
+/** How many of each the window before `at` still holds, in the order of `asked`. Counts nothing. What came after a past `at` is left out. */
+export async function foreseeThrottled(tx: Tx, asked: readonly ThrottleAsk[], at: Date): Promise<number[]> {
+  const { rows } = await within(tx).query<{ admissible: number }>({
+    name: 'throttles-foresee',
+    text: `select greatest(0, least(wanted, max_hits - coalesce(
+                    (select (select count(*) from unnest(t.hits) as hit where hit > $7::timestamptz - make_interval(secs => window_s) and (hit <= $7 or $7 > carillon.now() - ${SKEW}))
+                       from carillon.throttles t where t.tenant_id = g.tenant_id and t.user_id = g.user_id and t.bucket = g.bucket), 0)))::integer as admissible
+             from unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::integer[])
+                    with ordinality as g (tenant_id, user_id, bucket, wanted, max_hits, window_s, place)
+            order by place`,
+    values: [...columnsOf(asked), at],
+  });
+  return rows.map((row) => row.admissible);
+}
+
+function columnsOf(asked: readonly ThrottleAsk[]): unknown[] {
+  return [
+    textArray(asked.map((one) => one.tenantId)),
+    textArray(asked.map((one) => one.userId)),
+    textArray(asked.map(({ limit }) => limit.bucket)),
+    bareArray(asked.map((one) => one.wanted)),
+    bareArray(asked.map(({ limit }) => limit.max_per_window)),
+    bareArray(asked.map(({ limit }) => limit.window_seconds)),
+  ];
 }
 
 export interface ThrottleCount {

@@ -15,6 +15,10 @@ export const PRODUCING: Examples = {
       { type: 'execution.failed', data: { execution_id: '7f5' }, to: ['bob'] },
     ],
   },
+  'POST /v1/events/preview': {
+    summary: 'See what would become of an event, without sending it',
+    body: { type: 'execution.failed', data: { execution_id: '7f3' }, to: ['ada'], severity: 'high', channels: ['in_app', 'email'] },
+  },
   'GET /v1/events': { summary: 'List events, newest first', query: { type: 'execution.failed', limit: '10' } },
   'GET /v1/events/:id': { summary: 'Read an event and what became of it', path: { id: EVENT } },
   'POST /v1/events/:id/cancel': { summary: 'Cancel what has not been sent', path: { id: EVENT } },
