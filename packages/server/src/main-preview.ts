@@ -8,7 +8,7 @@ import type { DeliveryDeps } from './main-delivery.ts';
 import { routingReads } from './main-stages.ts';
 import { preview, type ForeseenDelivery, type PreviewDeps } from './router/preview.ts';
 import { readOnly } from './store/database.ts';
-import { audienceSize, loadRecipients } from './store/recipients.ts';
+import { loadRecipients } from './store/recipients.ts';
 import { foreseeThrottled } from './store/throttles.ts';
 
 /** What becomes of an event at its due time, with what each of its first `limit` recipients would read. Writes and sends nothing. */
@@ -30,7 +30,6 @@ function routing(parts: DeliveryDeps): PreviewDeps {
     ...routingReads(parts),
     load: async (tx, keys) => new Map((await loadRecipients(tx, keys)).map((row) => [`${row.tenantId}\0${row.id}`, row])),
     createsUsers: parts.config['users.create'] === 'on_mention',
-    audienceSize,
     foreseeThrottled,
     now: parts.clock.now,
   };

@@ -21,7 +21,7 @@ import { claimEvent, claimEvents, dueEventIds, insertEvents, nextEventDueMs, pos
 import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from './store/idempotency.ts';
 import { insertNotifications } from './store/notifications.ts';
 import { enqueue, numberEvents } from './store/ordering.ts';
-import { audienceChunk, insertMentioned, recipientsFor } from './store/recipients.ts';
+import { audienceChunk, audienceSize, insertMentioned, recipientsFor } from './store/recipients.ts';
 import { admitThrottled } from './store/throttles.ts';
 
 export interface StageDeps extends DeliveryDeps {
@@ -106,9 +106,10 @@ function makeRoute(parts: StageDeps, recipients: Path['recipients']): Path['rout
 }
 
 /** What routing asks and what changes nothing: of the preview too. */
-export function routingReads({ config, channels, catalog, destinations, defaults, quietUntil }: Omit<StageDeps, 'publish' | 'hints'>) {
+export function routingReads({ config, channels, catalog, destinations, defaults, quietUntil, log }: Omit<StageDeps, 'publish' | 'hints'>) {
   return {
     audience: audienceChunk,
+    audienceSize,
     destinations: destinations.of,
     texts: catalog.texts,
     channels: channels.facts,
@@ -116,6 +117,9 @@ export function routingReads({ config, channels, catalog, destinations, defaults
     defaults: defaults.read,
     throttleOf: throttlesOf(config, defaults),
     quietUntil,
+    decisionFailed: (eventId: string, userId: string, error: unknown) => {
+      log('router.decision-failed', { eventId, userId, error });
+    },
   };
 }
 

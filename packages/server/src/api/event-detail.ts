@@ -1,8 +1,9 @@
 /** One event with what became of it. */
 import { DELIVERY_STATES } from '../domain/delivery.ts';
 import type { Tx } from '../domain/event.ts';
-import { countDeliveries, deliveriesOf, idsOfEvent, listDeliveries, listNotifications, type EventRecord } from '../store/timeline.ts';
-import { viewCounts, viewDelivery, viewEventSummary, viewRecipient, viewSkip } from './event-view.ts';
+import { countDeliveries, countUsers } from '../store/event-counts.ts';
+import { deliveriesOf, idsOfEvent, listDeliveries, listNotifications, type EventRecord } from '../store/timeline.ts';
+import { viewCounts, viewDelivery, viewEventSummary, viewProgress, viewRecipient, viewSkip } from './event-view.ts';
 import { toCursor } from './schema.ts';
 
 /** Of notifications, skips and destinations each; the rest by cursor. */
@@ -13,9 +14,10 @@ export async function eventDetail(tx: Tx, tenantId: string, event: EventRecord) 
   const paging = { tenantId, eventId: event.id, userId: null, cursor: null, forward: false, range };
   const content = { type: null, tag: null, tagPrefix: null };
   const any = { ...content, destinationId: null, channel: null, status: null, reason: null, destinations: false };
-  const [rows, counts, skipped, destinations] = await Promise.all([
+  const [rows, byStatus, users, skipped, destinations] = await Promise.all([
     listNotifications(tx, { ...paging, limit: SHOWN + 1, deleted: true, ...content }),
     countDeliveries(tx, { tenantId, id: event.id, range }),
+    event.audience ?? countUsers(tx, { tenantId, id: event.id, range }),
     listDeliveries(tx, { ...paging, ...any, status: DELIVERY_STATES.skipped, limit: SHOWN }),
     listDeliveries(tx, { ...paging, ...any, destinations: true, limit: SHOWN }),
   ]);
@@ -26,7 +28,8 @@ export async function eventDetail(tx: Tx, tenantId: string, event: EventRecord) 
     ...viewEventSummary(event),
     version: event.version,
     warnings: [...(event.request.warnings ?? [])],
-    counts: viewCounts(counts),
+    progress: viewProgress(event, users),
+    counts: viewCounts(byStatus, users),
     notifications: shown.map((row) => viewRecipient(row, deliveries.get(row.id) ?? [])),
     next_cursor: rows.length > SHOWN && last ? toCursor([last.id]) : null,
     deliveries: destinations.map(viewDelivery),

@@ -141,6 +141,7 @@ test('a timeline begins with the event, whatever two clocks say, and goes on in 
     correlationId: null,
     traceparent: null,
     version: null,
+    audience: null,
     request: { to: ['ada'], data: {} },
   };
   const timeline = viewTimeline({

@@ -1,6 +1,6 @@
 /** What is stored, as it is answered. Pure: rows in, wire out. */
 import { DELIVERY_STATES, deliveryState, nameOf, type DeliveryState } from '../domain/delivery.ts';
-import { EVENT_STATES, SEVERITIES } from '../domain/event.ts';
+import { EVENT_STATES, SEVERITIES, type AudienceCounts } from '../domain/event.ts';
 import { REASONS, reasonOf } from '../domain/reason.ts';
 import { publicId } from '../lib/id.ts';
 import type { CancelAnswer } from '../store/cancel.ts';
@@ -68,10 +68,22 @@ export function viewEventSummary(row: EventRecord) {
   };
 }
 
-export function viewCounts({ recipients, byStatus }: { recipients: number; byStatus: ReadonlyMap<number, number> }) {
+function decidedOn({ created, failed, throttled, skipped }: AudienceCounts): number {
+  return created + failed + throttled + skipped;
+}
+
+/** Of a set of users, as far as it has come. Null: nobody has been decided on yet. */
+export function viewProgress({ status, audience }: Pick<EventRecord, 'status' | 'audience'>, users: AudienceCounts) {
+  const { created, failed, throttled, skipped } = users;
+  const decided = decidedOn(users);
+  const begun = audience !== null || decided > 0 || status === EVENT_STATES.routed;
+  return begun ? { total_users: audience?.size ?? decided, decided_users: decided, created, failed, throttled, skipped } : null;
+}
+
+export function viewCounts(byStatus: ReadonlyMap<number, number>, users: AudienceCounts) {
   const of = (state: DeliveryState) => byStatus.get(DELIVERY_STATES[state]) ?? 0;
   return {
-    recipients,
+    recipients: decidedOn(users),
     pending: of('pending'),
     held: of('held'),
     sending: of('sending'),

@@ -134,7 +134,8 @@ function renderNotification(
   const warnings = [...subject.warnings, ...body.warnings];
   if (!subject.ok) return { ...subject, warnings };
   if (!body.ok) return { ...body, warnings };
-  return { ok: true, value: { subject: oneLine(subject.value), body: body.value.trim() }, warnings };
+  const plainBody = body.value.replaceAll('\0', '').trim(); // the database takes no NUL
+  return { ok: true, value: { subject: oneLine(subject.value), body: plainBody }, warnings };
 }
 
 function given(value: string): Rendered<string> {

@@ -23,13 +23,18 @@ export interface Subject {
 
 export type Ran<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly detail: string };
 
+export interface RunOptions {
+  /** Of an order that was divided: what stops it may be one reader's own, and the version is refused when that repeats. */
+  readonly divided: boolean;
+}
+
 export interface Sandbox {
   /** Never rejects. */
-  readonly run: <T>(subject: Subject, work: Work) => Promise<Ran<T>>;
+  readonly run: <T>(subject: Subject, work: Work, options?: RunOptions) => Promise<Ran<T>>;
   readonly close: () => Promise<void>;
 }
 
-interface Job {
+interface Job extends RunOptions {
   readonly subject: Subject;
   readonly work: Work;
   readonly resolve: (ran: Ran<never>) => void;
@@ -48,11 +53,15 @@ interface State {
   readonly places: readonly Place[];
   readonly waiting: Job[];
   readonly refusedUntil: Map<string, number>;
+  /** Divided orders that were stopped, by version. */
+  readonly stops: Map<string, { readonly count: number; readonly until: number }>;
   closed: boolean;
 }
 
 /** How long a version that was stopped is refused unseen: it would do the same again. */
 const REFUSED_MS = 60_000;
+/** Divided orders of one version that may be stopped within that time. With two threads they take three deadlines. */
+const MAX_STOPS = 6;
 const MAX_WAITING = 10_000;
 const LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16, stackSizeMb: 2 };
 const FILE = new URL(import.meta.url.endsWith('.ts') ? './sandbox-worker.ts' : './sandbox-worker.js', import.meta.url);
@@ -62,13 +71,13 @@ export function makeSandbox(options: SandboxOptions): Sandbox {
     { length: options.threads },
     (): Place => ({ worker: undefined, ready: false, job: undefined, timer: undefined }),
   );
-  const state: State = { options, places, waiting: [], refusedUntil: new Map(), closed: false };
+  const state: State = { options, places, waiting: [], refusedUntil: new Map(), stops: new Map(), closed: false };
   return {
-    run: (subject, work) => {
-      const refusal = refusalOf(state, subject.key);
+    run: (subject, work, { divided } = { divided: false }) => {
+      const refusal = state.waiting.length >= MAX_WAITING ? 'too many templates are waiting' : refusalOf(state, subject.key);
       if (refusal !== undefined) return Promise.resolve({ ok: false, detail: refusal });
       return new Promise((resolve) => {
-        state.waiting.push({ subject, work, resolve });
+        state.waiting.push({ subject, work, divided, resolve });
         pump(state);
       });
     },
@@ -82,9 +91,8 @@ export function makeSandbox(options: SandboxOptions): Sandbox {
 
 const STOPPING = 'the process is stopping';
 
-function refusalOf({ closed, waiting, refusedUntil, options }: State, key: string): string | undefined {
+function refusalOf({ closed, refusedUntil, options }: State, key: string): string | undefined {
   if (closed) return STOPPING;
-  if (waiting.length >= MAX_WAITING) return 'too many templates are waiting';
   const until = refusedUntil.get(key);
   if (until === undefined) return undefined;
   if (until > options.monotonicMs()) return 'the template was stopped a moment ago and is not tried again yet';
@@ -96,10 +104,21 @@ function pump(state: State): void {
   for (const place of state.places) {
     if (state.waiting.length === 0) return;
     if (place.job) continue;
-    place.job = state.waiting.shift();
+    place.job = nextJob(state);
+    if (!place.job) return;
     place.worker ??= begin(state, place);
     if (place.ready) send(state, place);
   }
+}
+
+/** What has been refused since it began to wait is not tried. */
+function nextJob(state: State): Job | undefined {
+  for (let job = state.waiting.shift(); job; job = state.waiting.shift()) {
+    const refusal = refusalOf(state, job.subject.key);
+    if (refusal === undefined) return job;
+    job.resolve({ ok: false, detail: refusal });
+  }
+  return undefined;
 }
 
 function begin(state: State, place: Place): Worker {
@@ -146,17 +165,23 @@ function receive(state: State, place: Place, reply: Reply): void {
 /** The thread is gone, or goes. */
 function lose(state: State, place: Place, detail: string): void {
   const { worker, job } = place;
-  const { options, refusedUntil } = state;
   place.worker = undefined;
   place.ready = false;
   void worker?.terminate();
   if (job) {
-    const now = options.monotonicMs();
-    for (const [key, until] of refusedUntil) if (until <= now) refusedUntil.delete(key);
-    refusedUntil.set(job.subject.key, now + REFUSED_MS);
-    options.log('catalog.template-stopped', { type: job.subject.type, version: job.subject.key, detail });
+    noteStop(state, job);
+    state.options.log('catalog.template-stopped', { type: job.subject.type, version: job.subject.key, detail });
   }
   finish(state, place, { ok: false, detail: `the template was stopped: ${detail}` });
+}
+
+function noteStop({ refusedUntil, stops, options }: State, { subject: { key }, divided }: Job): void {
+  const now = options.monotonicMs();
+  for (const [old, until] of refusedUntil) if (until <= now) refusedUntil.delete(old);
+  for (const [old, { until }] of stops) if (until <= now) stops.delete(old);
+  const count = (stops.get(key)?.count ?? 0) + 1;
+  if (divided && count < MAX_STOPS) stops.set(key, { count, until: now + REFUSED_MS });
+  else refusedUntil.set(key, now + REFUSED_MS);
 }
 
 function finish(state: State, place: Place, ran: Ran<never>): void {

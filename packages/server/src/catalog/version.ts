@@ -70,6 +70,9 @@ function inThisThread({ type, files }: Subject, definition: Definition): Runner 
   return { check: content.check, notifications: (scopes) => scopes.map(content.notification), channel: content.channel };
 }
 
+/** Of one order: its deadline is for all of them together. */
+const MAX_READERS = 50;
+
 function sandboxed(sandbox: Sandbox, subject: Subject): Runner {
   const run = <T>(work: Work) => sandbox.run<T>(subject, work);
   return {
@@ -81,12 +84,28 @@ function sandboxed(sandbox: Sandbox, subject: Subject): Runner {
       });
     },
     notifications: async (scopes) => {
-      const ran = await run<readonly Rendered<NotificationText>[]>({ kind: 'notifications', scopes });
-      return ran.ok ? ran.value : scopes.map(() => ({ ok: false, detail: ran.detail, warnings: [] }));
+      if (scopes.length === 1) return write(sandbox, subject, scopes, false);
+      const orders = Array.from({ length: Math.ceil(scopes.length / MAX_READERS) }, (_, at) =>
+        scopes.slice(at * MAX_READERS, (at + 1) * MAX_READERS),
+      );
+      return (await Promise.all(orders.map((order) => write(sandbox, subject, order, true)))).flat();
     },
     channel: async (name, scope) => {
       const ran = await run<Rendered<ChannelContent> | undefined>({ kind: 'channel', name, scope });
       return ran.ok ? ran.value : { ok: false, detail: ran.detail, warnings: [] };
     },
   };
+}
+
+/** What is stopped for all of them is tried for each alone: only whom it is stopped for gets nothing. */
+async function write(
+  sandbox: Sandbox,
+  subject: Subject,
+  scopes: readonly Scope[],
+  divided: boolean,
+): Promise<readonly Rendered<NotificationText>[]> {
+  const ran = await sandbox.run<readonly Rendered<NotificationText>[]>(subject, { kind: 'notifications', scopes }, { divided });
+  if (ran.ok) return ran.value;
+  if (scopes.length === 1) return [{ ok: false, detail: ran.detail, warnings: [] }];
+  return (await Promise.all(scopes.map((scope) => write(sandbox, subject, [scope], true)))).flat();
 }

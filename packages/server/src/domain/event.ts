@@ -95,6 +95,14 @@ export interface CarillonEvent {
   readonly ordering?: { readonly hash: number; readonly number: number } | undefined;
 }
 
+/** Users of a set, each once: with a notification; with none because theirs could not be made; because of the throttle; for another reason. */
+export interface AudienceCounts {
+  readonly created: number;
+  readonly failed: number;
+  readonly throttled: number;
+  readonly skipped: number;
+}
+
 /** An idempotency key of a whole request (header) or of one item. `hash` is the SHA-256 of the raw body. */
 export interface RequestKey {
   /** Method and concrete path, or `item`. */

@@ -67,6 +67,11 @@ const DECISION = {
   },
   user_unknown: { number: 13, sentence: 'There is no user with this id.', hint: 'Create the user, or set users.create to on_mention.' },
   user_inactive: { number: 14, sentence: 'The user is not active.', hint: 'Set active to true with PUT /v1/users/{id}.' },
+  decision_failed: {
+    number: 125,
+    sentence: 'What is stored of the user could not be read as preferences when the event was routed.',
+    hint: 'The log says what threw, under the ids of event and user. Set the preferences anew, then report the event again to this user.',
+  },
   channel_disabled: { number: 15, sentence: 'This channel is not set up on this installation.', hint: 'The operator can configure it.' },
   severity_filtered: {
     number: 85,

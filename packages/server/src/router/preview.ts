@@ -8,19 +8,28 @@ import { NO_PREFERENCES, type Layer } from '../domain/preference.ts';
 import type { Recipient } from '../domain/user.ts';
 import { jobFor as destinationJobFor } from './destinations.ts';
 import { addressed, type Audience } from './recipients.ts';
-import { jobFor, route, type AudienceQuery, type RouterDeps } from './router.ts';
+import { jobFor, route, type RouterDeps } from './router.ts';
 import type { Decided } from './suppression.ts';
 import { readerOf } from './texts.ts';
 import type { Asked } from './throttle.ts';
 
-type Readers = 'areSuppressed' | 'audience' | 'channels' | 'defaults' | 'destinations' | 'quietUntil' | 'texts' | 'throttleOf';
+type Readers =
+  | 'areSuppressed'
+  | 'audience'
+  | 'audienceSize'
+  | 'channels'
+  | 'decisionFailed'
+  | 'defaults'
+  | 'destinations'
+  | 'quietUntil'
+  | 'texts'
+  | 'throttleOf';
 
 export interface PreviewDeps extends Pick<RouterDeps, Readers> {
   /** Those that exist. */
   readonly load: RouterDeps['recipients'];
   /** Whether the installation makes users that an event names. */
   readonly createsUsers: boolean;
-  readonly audienceSize: (tx: Tx, query: Omit<AudienceQuery, 'after' | 'limit'>) => Promise<number>;
   /** How many of each may still be told at that time. Counts nothing. */
   readonly foreseeThrottled: (tx: Tx, asked: readonly Asked[], at: Date) => Promise<readonly number[]>;
   readonly now: () => Date;

@@ -1,7 +1,8 @@
 /** Routing of what waits in the queue: scheduled events, large audiences, and whatever was accepted without room. */
 import type { CarillonEvent, Tx } from '../domain/event.ts';
 import type { Alarm } from '../lib/alarm.ts';
-import { CHUNK, type Reserve, type Routed } from './router.ts';
+import { CHUNK } from './audience.ts';
+import type { Reserve, Routed } from './router.ts';
 
 export interface QueueDeps {
   readonly inTransaction: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;

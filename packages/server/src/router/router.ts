@@ -6,7 +6,7 @@ import { IN_APP, NO_CHANNEL } from '../domain/channel.ts';
 import { contentOf } from '../domain/content.ts';
 import type { DeliveryJob, NewDelivery } from '../domain/delivery.ts';
 import type { Destination } from '../domain/destination.ts';
-import type { CarillonEvent, InlineUser, Tx } from '../domain/event.ts';
+import type { CarillonEvent, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
 import type { QuietHours } from '../domain/quiet-hours.ts';
 import type { MadeText, Reader } from '../domain/event-type.ts';
@@ -14,18 +14,13 @@ import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
 import { decide, type Addressee, type Decision, type Rules } from './decide.ts';
 import { planDestinations, type Announced } from './destinations.ts';
-import { addressed, type Audience } from './recipients.ts';
+import { nextChunk, withCounts, type AudienceDeps, type Progress, type Step } from './audience.ts';
+import { addressed, type Addressed } from './recipients.ts';
 import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
 import { readerOf, textsFor, withoutText, type WriteTexts } from './texts.ts';
 import { withThrottle, type ThrottleDeps } from './throttle.ts';
 
-/** Users of an audience that are routed in one transaction. */
-export const CHUNK = 1_000;
-
-export interface RouterDeps extends SuppressionDeps, ThrottleDeps {
-  /** Loads the users named here, and makes those that do not exist yet where the installation wants that. */
-  readonly recipients: (tx: Tx, keys: readonly { tenantId: string; userId: string }[]) => Promise<ReadonlyMap<string, Recipient>>;
-  readonly audience: (tx: Tx, query: AudienceQuery) => Promise<readonly Recipient[]>;
+export interface RouterDeps extends AudienceDeps, SuppressionDeps, ThrottleDeps {
   /** By tenant. A tenant without any may be missing. */
   readonly destinations: (tx: Tx, tenantIds: readonly string[]) => Promise<ReadonlyMap<string, readonly Destination[]>>;
   /** Subject and body for each reader, of an event whose type has templates. */
@@ -39,20 +34,15 @@ export interface RouterDeps extends SuppressionDeps, ThrottleDeps {
   /** What the tenants say of everybody's preferences. */
   readonly defaults: (tx: Tx, tenantIds: ReadonlySet<string>) => Promise<Rules['defaultsOf']>;
   readonly quietUntil: (hours: QuietHours, when: { zone: string; at: Date }) => Date | null;
+  /** Deciding for one user threw: what is stored of him is not as it should be. */
+  readonly decisionFailed: (eventId: string, userId: string, error: unknown) => void;
   readonly newToken: () => string;
   readonly now: () => Date;
 }
 
-export interface AudienceQuery extends Audience {
-  readonly tenantId: string;
-  readonly named: readonly string[];
-  readonly after: string | null;
-  readonly limit: number;
-}
-
 /** What came of a batch. It counts only once the transaction has committed. */
 export interface Routed {
-  readonly progress: readonly { readonly id: string; readonly state: 'routed' | 'expired' | 'accepted'; readonly cursor: string | null }[];
+  readonly progress: readonly Progress[];
   /** Already leased to this process. */
   readonly jobs: readonly DeliveryJob[];
   readonly leaseEndsAtMs: number;
@@ -71,7 +61,7 @@ const recipientKey = (tenantId: string, userId: string): string => `${tenantId}\
 export type Reserve = (lane: string) => boolean;
 
 interface Plan {
-  readonly rules: Rules;
+  readonly decide: (event: CarillonEvent, addressee: Addressee) => readonly Decision[];
   readonly token: string;
   readonly reserve: Reserve;
   readonly decided: Decided[];
@@ -105,22 +95,18 @@ export async function route(
     deps.destinations(tx, [...new Set(events.map(({ tenantId }) => tenantId))]),
   ]);
 
-  const plan: Plan = { rules, token: deps.newToken(), reserve, decided: [], notifications: [], deliveries: [], jobs: [] };
-  const progress: Routed['progress'][number][] = [];
-  for (const { event, named, audience } of parts) {
-    if (hasExpired(event, deps)) {
-      progress.push({ id: event.id, state: 'expired', cursor: event.cursor });
-      continue;
-    }
-    if (audience) {
-      progress.push(await routeChunk(deps, { tx, plan, event, named, audience }));
-      continue;
-    }
-    for (const [userId, inline] of named) planFor(plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
-    progress.push({ id: event.id, state: 'routed', cursor: null });
-  }
+  const plan: Plan = {
+    decide: deciderOf(deps, rules),
+    token: deps.newToken(),
+    reserve,
+    decided: [],
+    notifications: [],
+    deliveries: [],
+    jobs: [],
+  };
+  const progress = await planAll(deps, { tx, plan, users }, parts);
   await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
-  const allowed = await withList(deps, tx, plan.decided, (event, addressee) => decide(event, addressee, rules));
+  const allowed = await withList(deps, tx, plan.decided, plan.decide);
   const decided = await withThrottle(deps, tx, allowed);
   onDecided?.(decided);
   const texts = await textsFor(deps.texts, tx, decided);
@@ -131,7 +117,7 @@ export async function route(
   const [changes] = await writing;
   const ordered = events.filter(({ ordering }) => ordering !== undefined);
   return {
-    progress,
+    progress: withCounts(progress, decided, texts),
     jobs: plan.jobs,
     leaseEndsAtMs,
     changes,
@@ -143,6 +129,34 @@ export async function route(
 
 function hasExpired({ expiresAt }: CarillonEvent, { now }: RouterDeps): boolean {
   return expiresAt !== null && expiresAt <= now();
+}
+
+interface Part extends Addressed {
+  readonly event: CarillonEvent;
+}
+
+/** Decides on everybody whom these events address now. Returns where each event then stands. */
+async function planAll(
+  deps: RouterDeps,
+  { tx, plan, users }: { readonly tx: Tx; readonly plan: Plan; readonly users: ReadonlyMap<string, Recipient> },
+  parts: readonly Part[],
+): Promise<readonly Step[]> {
+  const steps: Step[] = [];
+  for (const { event, named, audience } of parts) {
+    if (hasExpired(event, deps)) {
+      steps.push({ id: event.id, state: 'expired', cursor: event.cursor });
+      continue;
+    }
+    if (audience) {
+      const { addressees, upTo, size } = await nextChunk(deps, tx, { event, named, audience });
+      for (const addressee of addressees) planFor(plan, event, addressee);
+      steps.push({ id: event.id, state: upTo === null ? 'routed' : 'accepted', cursor: upTo, size });
+      continue;
+    }
+    for (const [userId, inline] of named) planFor(plan, event, { userId, inline, user: users.get(recipientKey(event.tenantId, userId)) });
+    steps.push({ id: event.id, state: 'routed', cursor: null });
+  }
+  return steps;
 }
 
 async function rulesFor({ channels, defaults, quietUntil, now }: RouterDeps, tx: Tx, events: readonly CarillonEvent[]): Promise<Rules> {
@@ -174,43 +188,22 @@ function tally(rows: readonly NewDelivery[]): Routed['decisions'] {
   return [...counts.values()];
 }
 
-interface ChunkInput {
-  readonly tx: Tx;
-  readonly plan: Plan;
-  readonly event: CarillonEvent;
-  readonly named: ReadonlyMap<string, InlineUser | undefined>;
-  readonly audience: Audience;
-}
-
-/** The next users of a large audience, in the order of their ids. The cursor moves in the transaction that tells them. */
-async function routeChunk(deps: RouterDeps, { tx, plan, event, named, audience }: ChunkInput): Promise<Routed['progress'][number]> {
-  const { id, tenantId, cursor } = event;
-  const ids = [...named.keys()];
-  if (cursor === null && ids.length > 0) {
-    const keys = ids.map((userId) => ({ tenantId, userId }));
-    await deps.recipients(tx, keys);
-  }
-  const users = await deps.audience(tx, { ...audience, tenantId, named: ids, after: cursor, limit: CHUNK });
-  for (const user of users) planFor(plan, event, { userId: user.id, user, inline: named.get(user.id) });
-
-  const upTo = users.length < CHUNK ? null : (users.at(-1)?.id ?? null);
-  const found = new Set(users.map((user) => user.id));
-  const unknown = ids.filter((userId) => !found.has(userId) && isBetween(userId, cursor, upTo));
-  for (const userId of unknown) planFor(plan, event, { userId, user: undefined, inline: undefined });
-  return { id, state: upTo === null ? 'routed' : 'accepted', cursor: upTo };
-}
-
-/** Above `after` and not above `upTo`; null: no bound. As the database compares ids, by bytes. */
-function isBetween(id: string, after: string | null, upTo: string | null): boolean {
-  return (after === null || byBytes(id, after) > 0) && (upTo === null || byBytes(id, upTo) <= 0);
-}
-
-function byBytes(left: string, right: string): number {
-  return Buffer.compare(Buffer.from(left), Buffer.from(right));
-}
-
 function planFor(plan: Plan, event: CarillonEvent, addressee: Addressee): void {
-  plan.decided.push({ event, addressee, decisions: decide(event, addressee, plan.rules) });
+  plan.decided.push({ event, addressee, decisions: plan.decide(event, addressee) });
+}
+
+const UNDECIDED: readonly Decision[] = [{ kind: 'skip', channel: NO_CHANNEL, reason: 'decision_failed', layer: null }];
+
+/** Whom it throws for is recorded as failed, and stops nobody else. */
+function deciderOf({ decisionFailed }: RouterDeps, rules: Rules): Plan['decide'] {
+  return (event, addressee) => {
+    try {
+      return decide(event, addressee, rules);
+    } catch (error) {
+      decisionFailed(event.id, addressee.userId, error);
+      return UNDECIDED;
+    }
+  };
 }
 
 function planDecided(plan: Plan, { event, addressee, decisions: wanted }: Decided, text: MadeText | undefined): void {

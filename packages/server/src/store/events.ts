@@ -1,5 +1,13 @@
 /** Events: written when accepted, claimed when due, marked when routed. */
-import { EVENT_STATES, SEVERITIES, type CarillonEvent, type EventRequest, type EventState, type Tx } from '../domain/event.ts';
+import {
+  EVENT_STATES,
+  SEVERITIES,
+  type AudienceCounts,
+  type CarillonEvent,
+  type EventRequest,
+  type EventState,
+  type Tx,
+} from '../domain/event.ts';
 import { nameOf } from '../domain/delivery.ts';
 import { bareArray, bounds, textArray } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
@@ -106,10 +114,16 @@ export interface EventProgress {
   readonly state: 'routed' | 'expired' | 'accepted';
   /** `accepted`: a chunk of a large audience is done up to here, and the rest is due. */
   readonly cursor: string | null;
+  /** Of a chunk. */
+  readonly counts?: AudienceCounts | undefined;
+  /** Of its audience, where it was counted. */
+  readonly size?: number | null;
 }
 
 export async function recordProgress(tx: Tx, progress: readonly EventProgress[]): Promise<void> {
   const ids = progress.map(({ id }) => id);
+  const chunks = progress.filter(({ counts }) => counts !== undefined);
+  if (chunks.length > 0) await addCounts(tx, chunks);
   await within(tx).query({
     name: 'events-progress',
     text: `update carillon.events e
@@ -119,6 +133,33 @@ export async function recordProgress(tx: Tx, progress: readonly EventProgress[])
              from unnest($1::uuid[], $2::smallint[], $3::text[]) as g (id, status, cursor)
             where e.id = any($1) and e.id between $4 and $5 and e.id = g.id`,
     values: [ids, progress.map(({ state }) => EVENT_STATES[state]), progress.map(({ cursor }) => cursor), ...bounds(ids)],
+  });
+}
+
+/** How many users there are was counted before the first chunk; with the last one it is how many there were. */
+async function addCounts(tx: Tx, chunks: readonly EventProgress[]): Promise<void> {
+  const ids = chunks.map(({ id }) => id);
+  await within(tx).query({
+    name: 'events-audience',
+    text: `update carillon.events e
+              set audience_created = g.created + coalesce(e.audience_created, 0), audience_failed = g.failed + coalesce(e.audience_failed, 0),
+                  audience_throttled = g.throttled + coalesce(e.audience_throttled, 0), audience_skipped = g.skipped + coalesce(e.audience_skipped, 0),
+                  audience_size = greatest(g.created + g.failed + g.throttled + g.skipped
+                                             + coalesce(e.audience_created + e.audience_failed + e.audience_throttled + e.audience_skipped, 0),
+                                           case when not g.last then coalesce(g.size, e.audience_size) end)
+             from unnest($1::uuid[], $2::boolean[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::integer[])
+                  as g (id, last, size, created, failed, throttled, skipped)
+            where e.id = any($1) and e.id between $8 and $9 and e.id = g.id`,
+    values: [
+      ids,
+      chunks.map(({ state }) => state === 'routed'),
+      chunks.map(({ size }) => size ?? null),
+      chunks.map(({ counts }) => counts?.created),
+      chunks.map(({ counts }) => counts?.failed),
+      chunks.map(({ counts }) => counts?.throttled),
+      chunks.map(({ counts }) => counts?.skipped),
+      ...bounds(ids),
+    ],
   });
 }
 

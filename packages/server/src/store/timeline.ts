@@ -1,5 +1,5 @@
 /** What happened, as it is stored: read for lists and for "why?". Ids and their times bound every statement that has them. */
-import type { EventRequest, Tx } from '../domain/event.ts';
+import type { AudienceCounts, EventRequest, Tx } from '../domain/event.ts';
 import { firstIdAt, timeOf } from '../lib/id.ts';
 import { bounds } from './arrays.ts';
 import { within } from './database.ts';
@@ -20,6 +20,8 @@ export interface EventRecord {
   readonly traceparent: string | null;
   readonly request: EventRequest;
   readonly version: string | null;
+  /** Of a set of users: how far telling them has come, of how many. Null before, and for every other event. */
+  readonly audience: (AudienceCounts & { readonly size: number }) | null;
 }
 
 export interface NotificationRecord {
@@ -82,7 +84,9 @@ export interface EntryRecord {
 }
 
 export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.accepted_at as "acceptedAt", e.scheduled_for as "scheduledFor", e.expires_at as "expiresAt",
-  e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request, e.version`;
+  e.routed_at as "routedAt", e.cancelled_at as "cancelledAt", e.correlation_id as "correlationId", e.traceparent, e.request, e.version,
+  case when e.audience_size is not null then json_build_object('size', e.audience_size, 'created', e.audience_created, 'failed', e.audience_failed,
+    'throttled', e.audience_throttled, 'skipped', e.audience_skipped) end as audience`;
 const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata, n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt", n.warnings`;
 const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.destination_id as "destinationId", d.channel, d.address, d.status, d.reason, d.critical,
   d.due_at as "dueAt", d.expires_at as "expiresAt", d.created_at as "createdAt", d.sent_at as "sentAt", d.finished_at as "finishedAt", d.attempt_count as "attemptCount",
@@ -138,25 +142,6 @@ export async function findDelivery(tx: Tx, { tenantId, id }: ById): Promise<Deli
     values: [id, tenantId],
   });
   return rows[0];
-}
-
-/** By state; `recipients` counts each user once, also those that were dropped. */
-export async function countDeliveries(
-  tx: Tx,
-  { tenantId, id, range }: ById & { range: IdRange },
-): Promise<{ recipients: number; byStatus: ReadonlyMap<number, number> }> {
-  const { rows } = await within(tx).query<{ status: number | null; count: number; users: number }>({
-    name: 'timeline-counts',
-    text: `select status, count(*) as count, count(distinct user_id) as users from carillon.deliveries
-            where event_id = $1 and tenant_id = $2 and id >= $3 and id < $4
-            group by grouping sets ((status), ())`,
-    values: [id, tenantId, range.low, range.high],
-  });
-  const total = rows.find((row) => row.status === null);
-  return {
-    recipients: total?.users ?? 0,
-    byStatus: new Map(rows.flatMap((row) => (row.status === null ? [] : [[row.status, row.count]]))),
-  };
 }
 
 export interface Paging {

@@ -6,7 +6,7 @@ import { route } from '../../src/router/router.ts';
 import { insertDeliveries } from '../../src/store/deliveries.ts';
 import { claimEvents, recordProgress } from '../../src/store/events.ts';
 import { insertNotifications } from '../../src/store/notifications.ts';
-import { audienceChunk, recipientsFor } from '../../src/store/recipients.ts';
+import { audienceChunk, audienceSize, recipientsFor } from '../../src/store/recipients.ts';
 import { knownChannels } from '../harness/channels.ts';
 import { count, eventState, eventually, uuidOf } from '../harness/core.ts';
 import { freshDatabase, type TestDatabase } from '../harness/database.ts';
@@ -48,6 +48,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
       {
         recipients: (inner, keys) => recipientsFor(inner, keys, { create: true }),
         audience: audienceChunk,
+        audienceSize,
         destinations: async () => new Map(),
         texts: () => Promise.resolve([]),
         insertNotifications,
@@ -60,6 +61,7 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         throttleOf: () => undefined,
         admit: async () => [],
         quietUntil: () => null,
+        decisionFailed: () => undefined,
         newToken: randomUUID,
         now: () => new Date(),
       },
