@@ -54,10 +54,16 @@ export function buildOpenApi(routes: readonly RouteInfo[], version: string): Jso
   };
 }
 
-function operation({ method, url, auth, schema }: RouteInfo, path: string): Json {
+/** Tells a repeat from a new request, wherever something is written. */
+function takesKey({ method, auth, schema }: RouteInfo): boolean {
+  return method === 'POST' && auth.kind !== 'none' && !schema.writesNothing;
+}
+
+function operation(route: RouteInfo, path: string): Json {
+  const { method, url, auth, schema } = route;
   const example = EXAMPLES[`${method} ${url}`];
   const parameters = [...pathParameters(path, schema.params, example), ...queryParameters(schema.querystring, example)];
-  if (method === 'POST' && auth.kind !== 'none') parameters.push(IDEMPOTENCY_KEY);
+  if (takesKey(route)) parameters.push(IDEMPOTENCY_KEY);
   return {
     operationId: operationId(method, url),
     tags: [/^\/(?:v1|api)\/([^/]+)/.exec(path)?.[1] ?? 'operations'],

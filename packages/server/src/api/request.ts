@@ -28,6 +28,8 @@ declare module 'fastify' {
     description?: string;
     /** Not on the OpenAPI page. */
     hide?: boolean;
+    /** A POST that writes nothing: it takes no `Idempotency-Key`. */
+    writesNothing?: boolean;
     /** Bodies of other media types at the same address: by media type, with their schema. */
     alsoConsumes?: Readonly<Record<string, z.ZodType>>;
     /** The media type of success, when it is not JSON. */

@@ -64,10 +64,11 @@ function request(text = ''): AcceptRequest {
 const BUSY = { code: 'unavailable', retryAfterS: 1 };
 const settled = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
-/** Both writers wait for the database, each with one request. */
+/** Both writers wait for the database, each with one request: the second begins when the first is slow. */
 async function stalled(): Promise<Promise<unknown>[]> {
   const waiting: Promise<unknown>[] = [];
   for (const writer of [1, 2]) {
+    nowMs = writer === 1 ? -21 : 0;
     waiting.push(acceptor.accept(request()));
     await settled();
     expect(begun).toHaveLength(writer);
@@ -115,5 +116,32 @@ describe('while the database does not answer', () => {
     const waiting = Array.from({ length: 64 }, () => acceptor.accept(large));
     for (const one of waiting) one.catch(() => undefined);
     await expect(acceptor.accept(large)).rejects.toMatchObject(BUSY);
+  });
+});
+
+describe('requests that come while a batch is written', () => {
+  const accept = (count: number) => Array.from({ length: count }, () => acceptor.accept(request()));
+
+  test('share the next one, and so the disk writes once for all of them', async () => {
+    const first = accept(1);
+    await settled();
+    const others = accept(99);
+    await settled();
+    expect(begun).toHaveLength(1);
+    begun[0]!.succeed();
+    await Promise.all(first);
+    expect(begun).toHaveLength(2);
+    begun[1]!.succeed();
+    await Promise.all(others);
+  });
+
+  test('are written beside it when they make a batch of their own', async () => {
+    const all = [...accept(1)];
+    await settled();
+    all.push(...accept(100));
+    await settled();
+    expect(begun).toHaveLength(2);
+    for (const { succeed } of begun) succeed();
+    await Promise.all(all);
   });
 });

@@ -37,6 +37,9 @@ const MAX_BYTES = 1_048_576;
 const MAX_RECIPIENTS = 2_000;
 /** One batch is decided while the other waits for the disk. */
 const WRITERS = 2;
+/** The second writes only what makes a batch of its own, or when the first is slow: two half ones cost the disk twice. */
+const ROWS_FOR_SECOND = 100;
+const SLOW_MS = 20;
 /** Beyond these the answer is 503 at once, instead of one that comes too late. */
 const MAX_WAITING_ROWS = 20_000;
 const MAX_WAITING_BYTES = 64 * 1_048_576;
@@ -125,12 +128,17 @@ function refuseStale<R>(state: State<R>, error: CarillonError): void {
 
 /** After this turn of the event loop: what arrived with it goes into the same batch. Never a wait on purpose. */
 function schedule<R>(state: State<R>): void {
-  if (state.scheduled || state.writers >= WRITERS || state.queue.length === 0) return;
+  if (state.scheduled || state.queue.length === 0 || !mayWrite(state)) return;
   state.scheduled = true;
   setImmediate(() => {
     state.scheduled = false;
     startNext(state);
   });
+}
+
+function mayWrite<R>({ deps, writers, waitingRows, begunMs }: State<R>): boolean {
+  if (writers === 0) return true;
+  return writers < WRITERS && (waitingRows >= ROWS_FOR_SECOND || deps.monotonicMs() - begunMs > SLOW_MS);
 }
 
 function takeBatch<R>(state: State<R>): Waiting[] {
@@ -173,7 +181,7 @@ async function writeAndSettle<R>(state: State<R>, batch: readonly Waiting[]): Pr
 }
 
 function startNext<R>(state: State<R>): void {
-  const batch = state.writers < WRITERS ? takeBatch(state) : [];
+  const batch = mayWrite(state) ? takeBatch(state) : [];
   if (batch.length > 0) {
     state.begunMs = state.deps.monotonicMs();
     void writeAndSettle(state, batch);

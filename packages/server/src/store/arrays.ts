@@ -13,6 +13,34 @@ export function textArray(items: readonly (string | null)[]): string {
   return `{${items.map((item) => (item === null ? 'NULL' : quoted(item))).join(',')}}`;
 }
 
+/**
+ * One value a row, like `bareArray`; `{}` when all are null: beside a longer array `unnest` fills up with null. Most columns are, and
+ * neither side then has anything to do.
+ */
+export function bareColumn<Row>(rows: readonly Row[], valueOf: (row: Row) => string | number | boolean | null): string {
+  let text = '';
+  let known = false;
+  for (const row of rows) {
+    const value = valueOf(row);
+    known ||= value !== null;
+    text += value === null ? ',NULL' : `,${value}`;
+  }
+  return known ? `{${text.slice(1)}}` : '{}';
+}
+
+/** The same as `textArray`. */
+export function textColumn<Row>(rows: readonly Row[], valueOf: (row: Row) => string | null): string {
+  return bareColumn(rows, (row) => {
+    const value = valueOf(row);
+    return value === null ? null : quoted(value);
+  });
+}
+
+/** JSON texts as one JSON array, for `json_array_elements`: nothing needs quotes. */
+export function jsonArray(items: readonly string[]): string {
+  return `[${items.join(',')}]`;
+}
+
 const SPECIAL = /[\\"]/;
 
 function quoted(text: string): string {

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Socket } from 'node:net';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { freshDatabase, type TestDatabase } from '../../test/harness/database.ts';
 import { CommitUnknown, isUnavailable, seal, TransactionAborted, within } from './database.ts';
 
@@ -101,4 +102,20 @@ test('statements are neither compiled nor planned anew, alone and in transaction
   expect((await db.database.engine.query(ask)).rows).toEqual(wanted);
   expect((await db.database.transaction((tx) => within(tx).query(ask))).rows).toEqual(wanted);
   expect((await db.database.asTenant('t', (tx) => within(tx).query(ask))).rows).toEqual(wanted);
+});
+
+test('statements issued in one tick leave in one system call, from BEGIN to COMMIT', async () => {
+  const marker = 'one-packet-4711';
+  const writev = vi.spyOn(Socket.prototype, '_writev');
+  await db.database.transaction(async (tx) => {
+    const both = [1, 2].map((n) => within(tx).query({ name: 'test-text', text: 'select $1::text', values: [`${marker}-${n}`] }));
+    seal(tx);
+    await Promise.all(both);
+  });
+  const written = writev.mock.calls.map(([chunks]) =>
+    Buffer.concat((chunks as unknown[]).filter((one) => one instanceof Uint8Array)).toString('latin1'),
+  );
+  writev.mockRestore();
+  const packet = written.filter((bytes) => bytes.includes(marker));
+  expect(packet).toEqual([expect.stringMatching(new RegExp(`begin;.*${marker}-1.*${marker}-2.*commit`, 's'))]);
 });

@@ -94,20 +94,28 @@ export function connect({ connection, engineConnections, apiConnections, log }: 
 /** Statements issued in one tick leave in one system call: begin and what follows it, the inserts of a batch. */
 function gatheringSocket(): Socket {
   const socket = new Socket();
+  // Not before: connecting puts Node's own `write` back.
+  socket.once('connect', () => {
+    gatherWrites(socket);
+  });
+  return socket;
+}
+
+function gatherWrites(socket: Socket): void {
   const write = socket.write.bind(socket) as (...values: unknown[]) => boolean;
   let gathering = false;
+  const leave = () => {
+    gathering = false;
+    socket.uncork();
+  };
   socket.write = (...values: unknown[]) => {
     if (!gathering) {
       gathering = true;
       socket.cork();
-      process.nextTick(() => {
-        gathering = false;
-        socket.uncork();
-      });
+      process.nextTick(leave);
     }
     return write(...values);
   };
-  return socket;
 }
 
 /** A transaction's statements. Only store/ may look inside a Tx. */

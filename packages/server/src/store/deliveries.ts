@@ -2,7 +2,7 @@
 import { DELIVERY_STATES as S, ENTRY_KINDS, type Completion, type NewDelivery } from '../domain/delivery.ts';
 import type { Tx } from '../domain/event.ts';
 import { REASONS } from '../domain/reason.ts';
-import { bareArray, bounds, textArray } from './arrays.ts';
+import { bareArray, bareColumn, bounds, textArray, textColumn } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
 
 /** New rows, skips included. Those in `sending` are leased to whoever knows `token`. */
@@ -30,24 +30,24 @@ async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::smallint[], $15::uuid[], $18::timestamptz[])
                as g (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id, held_until)`,
     values: [
-      bareArray(rows.map((row) => row.id)),
-      textArray(rows.map((row) => row.tenantId)),
-      bareArray(rows.map((row) => row.eventId)),
-      bareArray(rows.map((row) => row.notificationId)),
-      textArray(rows.map((row) => row.userId)),
-      textArray(rows.map((row) => row.channel)),
-      textArray(rows.map((row) => row.address)),
-      textArray(rows.map((row) => row.lane)),
-      bareArray(rows.map((row) => S[row.state])),
-      bareArray(rows.map((row) => REASONS[row.reason].number)),
-      bareArray(rows.map((row) => row.critical)),
-      bareArray(rows.map((row) => row.expiresAt?.toISOString() ?? null)),
-      bareArray(rows.map((row) => row.createdAt.toISOString())),
-      bareArray(rows.map((row) => row.maxAttempts)),
-      bareArray(rows.map((row) => row.destinationId)),
+      bareColumn(rows, (row) => row.id),
+      textColumn(rows, (row) => row.tenantId),
+      bareColumn(rows, (row) => row.eventId),
+      bareColumn(rows, (row) => row.notificationId),
+      textColumn(rows, (row) => row.userId),
+      textColumn(rows, (row) => row.channel),
+      textColumn(rows, (row) => row.address),
+      textColumn(rows, (row) => row.lane),
+      bareColumn(rows, (row) => S[row.state]),
+      bareColumn(rows, (row) => REASONS[row.reason].number),
+      bareColumn(rows, (row) => row.critical),
+      bareColumn(rows, (row) => row.expiresAt?.toISOString() ?? null),
+      bareColumn(rows, (row) => row.createdAt.toISOString()),
+      bareColumn(rows, (row) => row.maxAttempts),
+      bareColumn(rows, (row) => row.destinationId),
       token,
       leaseMs,
-      bareArray(rows.map((row) => row.dueAt?.toISOString() ?? null)),
+      bareColumn(rows, (row) => row.dueAt?.toISOString() ?? null),
     ],
   });
 }
@@ -218,20 +218,20 @@ export async function completeDeliveries(db: Queryable, rows: readonly Completio
     values: [
       bareArray(ids),
       ...bounds(ids),
-      bareArray(rows.map((row) => row.token)),
-      bareArray(rows.map((row) => row.attempt)),
-      bareArray(rows.map((row) => ENTRY_KINDS[row.kind])),
-      bareArray(rows.map((row) => S[row.state])),
-      bareArray(rows.map((row) => REASONS[row.reason].number)),
-      bareArray(rows.map((row) => row.dueAt?.toISOString() ?? null)),
-      bareArray(rows.map((row) => row.at.toISOString())),
-      bareArray(rows.map((row) => row.durationMs)),
-      textArray(rows.map((row) => row.provider)),
-      bareArray(rows.map((row) => row.outcome)),
-      bareArray(rows.map((row) => REASONS[row.attemptReason].number)),
-      bareArray(rows.map((row) => row.status)),
-      textArray(rows.map((row) => row.detail)),
-      textArray(rows.map((row) => row.response)),
+      bareColumn(rows, (row) => row.token),
+      bareColumn(rows, (row) => row.attempt),
+      bareColumn(rows, (row) => ENTRY_KINDS[row.kind]),
+      bareColumn(rows, (row) => S[row.state]),
+      bareColumn(rows, (row) => REASONS[row.reason].number),
+      bareColumn(rows, (row) => row.dueAt?.toISOString() ?? null),
+      bareColumn(rows, (row) => row.at.toISOString()),
+      bareColumn(rows, (row) => row.durationMs),
+      textColumn(rows, (row) => row.provider),
+      bareColumn(rows, (row) => row.outcome),
+      bareColumn(rows, (row) => REASONS[row.attemptReason].number),
+      bareColumn(rows, (row) => row.status),
+      textColumn(rows, (row) => row.detail),
+      textColumn(rows, (row) => row.response),
     ],
   });
   return done.map((row) => row.delivery_id);

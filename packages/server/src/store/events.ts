@@ -9,7 +9,7 @@ import {
   type Tx,
 } from '../domain/event.ts';
 import { nameOf } from '../domain/delivery.ts';
-import { bareArray, bounds, textArray } from './arrays.ts';
+import { bareColumn, bounds, jsonArray, textArray, textColumn } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
 
 export interface EventRow {
@@ -25,24 +25,24 @@ export async function insertEvents(tx: Tx, rows: readonly EventRow[]): Promise<v
   await within(tx).query({
     name: 'events-insert',
     text: `insert into carillon.events (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, routed_at, correlation_id, traceparent, request, version)
-           select id, tenant_id, type, status, severity, tags::text[], accepted_at, due_at, scheduled_for, expires_at, case when status = ${EVENT_STATES.routed} then carillon.now() end, correlation_id, traceparent, request::json, version
-             from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::uuid[])
-               as given (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, correlation_id, traceparent, request, version)`,
+           select id, tenant_id, type, status, severity, coalesce(tags::text[], '{}'), accepted_at, due_at, scheduled_for, expires_at, case when status = ${EVENT_STATES.routed} then carillon.now() end, correlation_id, traceparent, request, version
+             from rows from (unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $14::uuid[]), json_array_elements($13::json))
+               as given (id, tenant_id, type, status, severity, tags, accepted_at, due_at, scheduled_for, expires_at, correlation_id, traceparent, version, request)`,
     values: [
-      bareArray(rows.map(({ event }) => event.id)),
-      textArray(rows.map(({ event }) => event.tenantId)),
-      textArray(rows.map(({ event }) => event.type)),
-      bareArray(rows.map(({ state }) => EVENT_STATES[state])),
-      bareArray(rows.map(({ event }) => SEVERITIES[event.severity])),
-      textArray(rows.map(({ event }) => textArray(event.tags))),
-      bareArray(rows.map(({ event }) => event.acceptedAt.toISOString())),
-      bareArray(rows.map((row) => (done(row) ? null : row.event.dueAt.toISOString()))),
-      bareArray(rows.map(({ event }) => event.scheduledFor?.toISOString() ?? null)),
-      bareArray(rows.map(({ event }) => event.expiresAt?.toISOString() ?? null)),
-      textArray(rows.map(({ event }) => event.correlationId)),
-      textArray(rows.map(({ event }) => event.traceparent)),
-      textArray(rows.map(({ requestJson }) => requestJson)),
-      rows.some(({ event }) => event.version !== null) ? bareArray(rows.map(({ event }) => event.version)) : '{}', // unnest fills up with null
+      bareColumn(rows, ({ event }) => event.id),
+      textColumn(rows, ({ event }) => event.tenantId),
+      textColumn(rows, ({ event }) => event.type),
+      bareColumn(rows, ({ state }) => EVENT_STATES[state]),
+      bareColumn(rows, ({ event }) => SEVERITIES[event.severity]),
+      textColumn(rows, ({ event }) => (event.tags.length > 0 ? textArray(event.tags) : null)),
+      bareColumn(rows, ({ event }) => event.acceptedAt.toISOString()),
+      bareColumn(rows, (row) => (done(row) ? null : row.event.dueAt.toISOString())),
+      bareColumn(rows, ({ event }) => event.scheduledFor?.toISOString() ?? null),
+      bareColumn(rows, ({ event }) => event.expiresAt?.toISOString() ?? null),
+      textColumn(rows, ({ event }) => event.correlationId),
+      textColumn(rows, ({ event }) => event.traceparent),
+      jsonArray(rows.map(({ requestJson }) => requestJson)),
+      bareColumn(rows, ({ event }) => event.version),
     ],
   });
 }

@@ -1,12 +1,12 @@
 /** First answers by key. A key's row commits with the effect it stands for. */
 import type { KeyClaim, KnownKey, Tx } from '../domain/event.ts';
-import { bareArray, textArray } from './arrays.ts';
+import { bareColumn, textColumn } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
 
 // Sorted, so that two transactions with the same keys wait for each other instead of deadlocking.
 const CLAIM = `insert into carillon.idempotency_keys as k (tenant_id, route, key, request_hash, answer, created_at, expires_at)
-           select tenant_id, route, key, hash, answer::json, carillon.now(), carillon.now() + make_interval(secs => ttl_ms / 1000)
-             from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::float8[]) as given (tenant_id, route, key, hash, answer, ttl_ms)
+           select tenant_id, route, key, decode(hash, 'hex'), answer, carillon.now(), carillon.now() + make_interval(secs => ttl_ms / 1000)
+             from rows from (unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::float8[]), json_array_elements($6::json)) as given (tenant_id, route, key, hash, ttl_ms, answer)
             order by tenant_id collate "C", route, key collate "C"
                on conflict (tenant_id, route, key) do update
               set request_hash = excluded.request_hash, answer = excluded.answer, created_at = excluded.created_at, expires_at = excluded.expires_at
@@ -15,9 +15,9 @@ const CLAIM = `insert into carillon.idempotency_keys as k (tenant_id, route, key
 function valuesOf(claims: readonly KeyClaim[]): string[] {
   return [
     ...namesOf(claims),
-    textArray(claims.map((claim) => bytea(claim.hash))),
-    textArray(claims.map((claim) => JSON.stringify(claim.answer))),
-    bareArray(claims.map((claim) => claim.ttlMs)),
+    bareColumn(claims, ({ hash }) => hex(hash)),
+    bareColumn(claims, ({ ttlMs }) => ttlMs),
+    JSON.stringify(claims.map(({ answer }) => answer)),
   ];
 }
 
@@ -58,8 +58,8 @@ async function knownBefore(tx: Tx, claims: readonly KeyClaim[]): Promise<KnownKe
   return rows;
 }
 
-function bytea(bytes: Uint8Array): string {
-  return `\\x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')}`;
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
 // `offset 0`: one look by key for each. A join planned while there were few keys would read them all.
@@ -72,7 +72,7 @@ const RECALL = `select k.tenant_id as "tenantId", k.route, k.key, k.request_hash
 type KeyName = Pick<KeyClaim, 'tenantId' | 'route' | 'key'>;
 
 function namesOf(keys: readonly KeyName[]): string[] {
-  return [keys.map((key) => key.tenantId), keys.map((key) => key.route), keys.map((key) => key.key)].map(textArray);
+  return [textColumn(keys, ({ tenantId }) => tenantId), textColumn(keys, ({ route }) => route), textColumn(keys, ({ key }) => key)];
 }
 
 /** Keys that are known and not expired, with their first answers. */

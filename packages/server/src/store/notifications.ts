@@ -1,7 +1,7 @@
 /** Notifications, and their numbers in the inbox: one statement, so that a number and its row become visible together. */
 import { SEVERITIES, type Tx } from '../domain/event.ts';
 import type { InboxChange, InboxItem, NewNotification } from '../domain/notification.ts';
-import { bareArray, textArray } from './arrays.ts';
+import { bareColumn, textArray, textColumn } from './arrays.ts';
 import { within } from './database.ts';
 
 interface Taken {
@@ -33,26 +33,26 @@ export async function insertNotifications(tx: Tx, rows: readonly NewNotification
              returning tenant_id, user_id, sequence, unread, total
            ), written as (
              insert into carillon.notifications (id, tenant_id, event_id, user_id, type, subject, body, action_url, severity, tags, metadata, created_at, inbox_at, created_sequence, sequence, warnings)
-             select g.id, g.tenant_id, g.event_id, g.user_id, g.type, g.subject, g.body, g.action_url, g.severity, g.tags::text[], g.metadata::json, g.created_at,
+             select g.id, g.tenant_id, g.event_id, g.user_id, g.type, g.subject, g.body, g.action_url, g.severity, coalesce(g.tags::text[], '{}'), g.metadata::json, g.created_at,
                     case when g.behind is not null then carillon.now() end, t.sequence - g.behind, t.sequence - g.behind, g.warnings::json
                from given g left join taken t on g.behind is not null and t.tenant_id = g.tenant_id and t.user_id = g.user_id
            )
            select tenant_id, user_id, sequence, unread, total from taken`,
     values: [
-      bareArray(rows.map((row) => row.id)),
-      textArray(rows.map((row) => row.tenantId)),
-      bareArray(rows.map((row) => row.eventId)),
-      textArray(rows.map((row) => row.userId)),
-      textArray(rows.map((row) => row.type)),
-      textArray(rows.map((row) => row.subject)),
-      textArray(rows.map((row) => row.body)),
-      textArray(rows.map((row) => row.actionUrl)),
-      bareArray(rows.map((row) => SEVERITIES[row.severity])),
-      textArray(rows.map((row) => textArray(row.tags))),
-      textArray(rows.map((row) => JSON.stringify(row.metadata))),
-      bareArray(rows.map((row) => row.createdAt.toISOString())),
+      bareColumn(rows, (row) => row.id),
+      textColumn(rows, (row) => row.tenantId),
+      bareColumn(rows, (row) => row.eventId),
+      textColumn(rows, (row) => row.userId),
+      textColumn(rows, (row) => row.type),
+      textColumn(rows, (row) => row.subject),
+      textColumn(rows, (row) => row.body),
+      textColumn(rows, (row) => row.actionUrl),
+      bareColumn(rows, (row) => SEVERITIES[row.severity]),
+      textColumn(rows, (row) => (row.tags.length > 0 ? textArray(row.tags) : null)),
+      textColumn(rows, (row) => JSON.stringify(row.metadata)),
+      bareColumn(rows, (row) => row.createdAt.toISOString()),
       behind,
-      rows.some((row) => row.warnings) ? textArray(rows.map((row) => (row.warnings ? JSON.stringify(row.warnings) : null))) : '{}', // unnest fills up
+      textColumn(rows, (row) => (row.warnings ? JSON.stringify(row.warnings) : null)),
     ],
   });
   const byUser = Map.groupBy(

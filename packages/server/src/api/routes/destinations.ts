@@ -197,11 +197,15 @@ function written(secret: Uint8Array): string {
 
 function verbRoutes(app: App, deps: DestinationDeps): void {
   const { database, vault } = deps;
-  app.post('/v1/destinations/:id/test', { config: WRITE, schema: { params, response: { 200: TestAnswer } } }, async (request) => {
-    const destination = found(await database.asTenant(request.tenantId, (tx) => getDestination(tx, vault, keyOf(request))));
-    const { durationMs, ...answer } = await deps.sendTest(destination);
-    return { ...answer, duration_ms: durationMs };
-  });
+  app.post(
+    '/v1/destinations/:id/test',
+    { config: WRITE, schema: { params, writesNothing: true, response: { 200: TestAnswer } } },
+    async (request) => {
+      const destination = found(await database.asTenant(request.tenantId, (tx) => getDestination(tx, vault, keyOf(request))));
+      const { durationMs, ...answer } = await deps.sendTest(destination);
+      return { ...answer, duration_ms: durationMs };
+    },
+  );
   const Recovered = z.object({ released: z.int(), retried: z.int() });
   app.post(
     '/v1/destinations/:id/recover',
