@@ -9,8 +9,8 @@ import { ConfigError, loadConfig, ROLES, SETTINGS, type Config } from './config.
 import { CatalogError, describeProblem } from './catalog/problem.ts';
 import { reEncrypt } from './main-keys.ts';
 import { start } from './main.ts';
-import { CHANNEL_NAMES } from './main-channels.ts';
-import { catalogDirectory, mistakesIn, readCatalog } from './main-catalog.ts';
+import { channelsIn } from './main-channels.ts';
+import { catalogDirectory, knownChannels, mistakesIn, readCatalog } from './main-catalog.ts';
 import { welcome } from './api/welcome.ts';
 import { EmbeddedError } from './store/embedded.ts';
 import { migrate, MigrationError, rolesSql } from './store/migrate.ts';
@@ -101,7 +101,7 @@ function wishToEnd(): Promise<void> {
 function validate(config: Config): void {
   const directory = catalogDirectory(config);
   if (directory === undefined) throw new ConfigError(['there is no folder named catalog here: name the folder of the event types']);
-  const versions = readCatalog(directory, [...CHANNEL_NAMES, ...Object.keys(config.channels)]);
+  const versions = readCatalog(directory, knownChannels(config, channelsIn(config)));
   const mistakes = mistakesIn(versions);
   for (const mistake of mistakes) process.stdout.write(`${describeProblem(mistake)}\n`);
   process.stdout.write(`${versions.length} event types, ${mistakes.length === 0 ? 'nothing wrong' : `${mistakes.length} mistakes`}\n`);

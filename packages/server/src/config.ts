@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
-import { MAX_QUIET_DAYS } from './domain/quiet-hours.ts';
 import { MAX_PER_WINDOW, THROTTLE_PER } from './domain/throttle.ts';
 import { addressRules } from './lib/address.ts';
 import { channelSettings, completeChannels } from './lib/channel-setting.ts';
@@ -13,6 +12,7 @@ import { ACCESS_SETTINGS } from './config-access.ts';
 import { LIMIT_SETTINGS } from './config-limits.ts';
 import { KEY_SETTINGS, keyProblems } from './config-keys.ts';
 import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
+import { timeProblems } from './config-time.ts';
 import {
   choice,
   duration,
@@ -248,8 +248,6 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
-const DAY_MS = 86_400_000;
-const JITTER = 1.2;
 const LEASE_MARGIN_MS = 1_000;
 
 /** What no setting alone can tell: looked at once all sources are merged. */
@@ -260,17 +258,6 @@ function crossCheck(config: Config): string[] {
     ...productionProblems(config),
     ...signingProblems(config),
     ...keyProblems(config),
-  ];
-}
-
-function timeProblems(config: Config): string[] {
-  const own = Object.values(config.channels).map(({ retry = [] }) => retry);
-  const spans = [config['webhook.retry'], config['email.retry'], ...own].map((waits) => waits.reduce((sum, wait) => sum + wait, 0));
-  const retryDays = (Math.max(...spans) * JITTER) / DAY_MS;
-  const needed = config['schedule.max_days'] + retryDays + MAX_QUIET_DAYS + 1;
-  if (needed <= config['retention.days']) return [];
-  return [
-    `schedule.max_days (${config['schedule.max_days']}) + the longest retries (${retryDays.toFixed(1)} days) + the longest quiet hours (${MAX_QUIET_DAYS} days) + 1 must fit in retention.days (${config['retention.days']}): keep rows at least ${Math.ceil(needed)} days, or schedule less far`,
   ];
 }
 

@@ -1,6 +1,7 @@
 /** The catalog, wired: the operator's files, what tenants pushed, and how processes hear of changes. Part of the composition root. */
 import { existsSync } from 'node:fs';
 import { bundle, toVersion } from './catalog/bundle.ts';
+import type { KnownChannels } from './catalog/channel-rules.ts';
 import { makeCatalog, type Catalog } from './catalog/catalog.ts';
 import { fingerprint, loadCatalog } from './catalog/load.ts';
 import { below, CatalogError, describeProblem, type Problem } from './catalog/problem.ts';
@@ -10,7 +11,9 @@ import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
 import { mistakesOf, problemsOf, summaryIn } from './catalog/validate.ts';
 import type { EventTypeDeps } from './api/routes/event-types.ts';
 import type { Registry } from './channels/registry.ts';
+import { maxDelayMs } from './config-time.ts';
 import type { Config } from './config.ts';
+import type { ChannelFacts } from './domain/channel.ts';
 import type { DeliveryJob } from './domain/delivery.ts';
 import type { Tx } from './domain/event.ts';
 import type { EventTypeFiles, EventTypeVersion, Reader } from './domain/event-type.ts';
@@ -54,13 +57,18 @@ export function catalogDirectory(config: Pick<Config, 'catalog.dir'>): string | 
   return config['catalog.dir'] ?? (existsSync(DEFAULT_DIRECTORY) ? DEFAULT_DIRECTORY : undefined);
 }
 
+/** What an event type may say of each. */
+export function knownChannels(config: Config, facts: readonly Pick<ChannelFacts, 'name' | 'delaysMs'>[]): KnownChannels {
+  return Object.fromEntries(facts.map(({ name, delaysMs }) => [name, { maxDelayMs: maxDelayMs(config, delaysMs) }]));
+}
+
 /** What looks like a mistake in files that are valid. */
 export function mistakesIn(versions: readonly EventTypeVersion[]): Problem[] {
   return versions.flatMap(({ type, files }) => below(type, mistakesOf(type, files)));
 }
 
 /** Throws CatalogError with everything that is wrong with the files. */
-export function readCatalog(directory: string, channels: readonly string[]): readonly EventTypeVersion[] {
+export function readCatalog(directory: string, channels: KnownChannels): readonly EventTypeVersion[] {
   const missing = [{ file: '.', message: 'does not exist: make it, or change catalog.dir' }];
   if (!existsSync(directory)) throw new CatalogError(directory, missing);
   const { versions, problems } = loadCatalog(directory, (type, files) => problemsOf(type, files, channels));
@@ -71,9 +79,9 @@ export function readCatalog(directory: string, channels: readonly string[]): rea
 /** Makes what the files say current, once they have been read. `changed` tells other processes. */
 export async function openCatalog(core: Core, channels: Registry, changed: () => void): Promise<CatalogParts> {
   const { config, database, clock, opened, log } = core;
-  const names = [...channels.facts.keys()];
+  const known = knownChannels(config, [...channels.facts.values()]);
   const directory = catalogDirectory(config);
-  const versions = directory === undefined ? undefined : readCatalog(directory, names);
+  const versions = directory === undefined ? undefined : readCatalog(directory, known);
   const sandbox = makeSandbox({ deadlineMs: config['catalog.deadline'], threads: THREADS, monotonicMs: clock.monotonicMs, log });
   const catalog = makeCatalog<Tx>({
     currentVersions: (owner) => currentVersions(database.engine, owner),
@@ -89,10 +97,10 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
   return {
     catalog,
     ...renderers(catalog, config.product_name),
-    makeVersion: (type, files) => makeVersion(sandbox, names, { type, files }),
+    makeVersion: (type, files) => makeVersion(sandbox, known, { type, files }),
     chores: [
       ...(opened.exclusive ? [] : [{ name: 'catalog-changes', everyMs: POLL_MS, run: () => forgetChanged(database, catalog) }]),
-      ...(directory !== undefined && config.env === 'development' ? [reload({ directory, names, install, log })] : []),
+      ...(directory !== undefined && config.env === 'development' ? [reload({ directory, known, install, log })] : []),
     ],
     close: sandbox.close,
   };
@@ -150,20 +158,20 @@ async function forgetChanged(database: Database, catalog: Catalog<Tx>): Promise<
 
 interface Reload {
   readonly directory: string;
-  readonly names: readonly string[];
+  readonly known: KnownChannels;
   readonly install: (versions: readonly EventTypeVersion[]) => Promise<void>;
   readonly log: Log;
 }
 
 /** Files that changed hold from then on; broken ones are reported, and what was current stays. */
-function reload({ directory, names, install, log }: Reload): Chore {
+function reload({ directory, known, install, log }: Reload): Chore {
   let seen = fingerprint(directory);
   const run = async () => {
     const now = fingerprint(directory);
     if (now === seen) return;
     seen = now;
     try {
-      const versions = readCatalog(directory, names);
+      const versions = readCatalog(directory, known);
       await install(versions);
       log('catalog.reloaded', { types: versions.length });
     } catch (error) {
@@ -179,7 +187,7 @@ type Made = ReturnType<EventTypeDeps['makeVersion']>;
 /** What a tenant wrote is read and tried in a thread that can be killed. */
 async function makeVersion(
   sandbox: Sandbox,
-  channels: readonly string[],
+  channels: KnownChannels,
   { type, files: given }: { type: string; files: EventTypeFiles },
 ): Made {
   const isShared = (name: string) => name.startsWith('_');

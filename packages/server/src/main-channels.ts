@@ -13,14 +13,25 @@ import { distinct, makeProviders, setUp, type SetUpDeps } from './channels/set-u
 import { webhookChannel } from './channels/webhook/channel.ts';
 import { webhookHttp } from './channels/webhook/http.ts';
 import { ConfigError, type Config } from './config.ts';
-import { IN_APP, type Channel, type Provider } from './domain/channel.ts';
+import { IN_APP, type Channel, type ChannelFacts, type Provider } from './domain/channel.ts';
 import type { ChannelSetting } from './lib/channel-setting.ts';
 import { nearest } from './lib/nearest.ts';
 import { egressLimits, type Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
 
-/** Of every channel that an installation can have. */
-export const CHANNEL_NAMES: readonly string[] = [IN_APP, 'email', 'webhook', ...BUILT_IN.map(({ name }) => name)];
+/** Of every channel that an installation with these settings can have, with the waits between its attempts. No module is loaded for it. */
+export function channelsIn(config: Config): Pick<ChannelFacts, 'name' | 'delaysMs'>[] {
+  const own = [
+    { name: IN_APP, delaysMs: [] },
+    { name: 'email', delaysMs: config['email.retry'] },
+    { name: 'webhook', delaysMs: config['webhook.retry'] },
+  ];
+  const others = Object.entries(config.channels).map(([name, { retry }]) => ({
+    name,
+    delaysMs: retry ?? BUILT_IN.find((kind) => kind.name === name)?.delaysMs ?? [],
+  }));
+  return [...BUILT_IN, ...others.filter(({ name }) => name !== 'email'), ...own];
+}
 
 /** So that a request's own time limit, which knows more of it, comes first. */
 const MODULE_GRACE_MS = 250;

@@ -24,6 +24,7 @@ import {
   renewLeases,
   skipErased,
 } from './store/deliveries.ts';
+import { withDelays } from './store/delays.ts';
 import { loadDestinations } from './store/destinations.ts';
 import { loadJobs } from './store/jobs.ts';
 import type { Defaults } from './store/preferences.ts';
@@ -128,7 +129,7 @@ function claim({ config, database, clock, vault, defaults, channels }: DeliveryD
       loadJobs(tx, leased, { token, vault }),
       defaults.read(tx, new Set(leased.map((row) => row.tenant_id))),
     ]);
-    const jobs = await withSuppressions(channels.facts, tx, loaded);
+    const jobs = await withSuppressions(channels.facts, tx, await withDelays(tx, loaded));
     if (jobs.length < leased.length) {
       const kept = new Set(jobs.map((job) => job.id));
       await skipErased(
@@ -153,7 +154,7 @@ async function renew({ database, vault, channels }: DeliveryDeps, jobs: readonly
       const recipient = recipients.get(`${job.tenantId}\0${job.userId ?? ''}`);
       return recipient ? [{ ...job, recipient }] : [];
     });
-    return withSuppressions(channels.facts, tx, known);
+    return withSuppressions(channels.facts, tx, await withDelays(tx, known));
   });
 }
 

@@ -6,7 +6,7 @@ import type { Tx } from './domain/event.ts';
 import type { InboxChange } from './domain/notification.ts';
 import { systemClock } from './lib/clock.ts';
 import { serveApi } from './main-api.ts';
-import { catalogDirectory, openCatalog, readCatalog } from './main-catalog.ts';
+import { catalogDirectory, knownChannels, openCatalog, readCatalog } from './main-catalog.ts';
 import { makeChannels } from './main-channels.ts';
 import { makeSigning } from './main-signing.ts';
 import { makeCore, type Core } from './main-core.ts';
@@ -72,7 +72,7 @@ async function startOn(core: Core): Promise<Running> {
   const channels = await makeChannels(core, signing); // throws on settings: nothing has begun yet
   await signing.refresh();
   const directory = catalogDirectory(config);
-  if (directory !== undefined) readCatalog(directory, [...channels.facts.keys()]); // before others are told of this process
+  if (directory !== undefined) readCatalog(directory, knownChannels(config, [...channels.facts.values()])); // before others are told of this process
   const neighbours = await meetNeighbours(core);
   const catalog = await openCatalog(core, channels, neighbours.hints.catalog);
   const feed = feedOf(core);

@@ -258,7 +258,7 @@ function excludedOf({ exclude = [] }: Pick<EventWire, 'exclude'>, byType: readon
 }
 
 function filledRequest(wire: EventWire, filled: Filled): EventRequest {
-  const { to, data, channels, actionUrl, critical, category, exclude, warnings, throttle, destinations } = filled;
+  const { to, data, channels, actionUrl, critical, category, exclude, delays, warnings, throttle, destinations } = filled;
   return {
     ...toRequest(wire, to),
     data,
@@ -269,6 +269,7 @@ function filledRequest(wire: EventWire, filled: Filled): EventRequest {
     exclude: excludedOf(wire, exclude),
     throttle,
     destinations: destinations === false ? false : undefined,
+    delays,
     warnings: warnings.length > 0 ? warnings : undefined,
   };
 }

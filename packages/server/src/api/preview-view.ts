@@ -66,5 +66,6 @@ function viewForeseen({ row, layer, content, warnings }: PreviewedDelivery) {
 function explainedBy({ state, channel, address, reason, dueAt }: NewDelivery, layer: Layer | null): Parameters<typeof viewExplained>[0] {
   const about = { channel, address, layer };
   if (state === 'skipped') return { ...about, kind: 'skip', reason };
-  return state === 'held' ? { ...about, kind: 'hold', reason, ...(dueAt && { until: dueAt }) } : { ...about, kind: 'deliver' };
+  const waits = state === 'held' || reason === 'delayed';
+  return waits ? { ...about, kind: 'hold', reason, ...(dueAt && { until: dueAt }) } : { ...about, kind: 'deliver' };
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { EVENT_THROTTLE_PER, SEVERITIES, type RecipientRule, type Severity } from '../domain/event.ts';
 import { MAX_PER_WINDOW, MAX_WINDOW_S } from '../domain/throttle.ts';
 import { parseDuration } from '../lib/duration.ts';
+import { checkChannels, type KnownChannels } from './channel-rules.ts';
 import { parsePath, type JsonPath } from './json-path.ts';
 
 const MAX_RULES = 20;
@@ -59,7 +60,11 @@ const throttle = z.strictObject({
 });
 
 /** One channel of `channels`. */
-const channelFields = { severities: z.array(severity).min(1).optional() };
+const channelFields = {
+  severities: z.array(severity).min(1).optional(),
+  delay: duration.optional(),
+  only_if: z.literal('unread', 'must be unread').optional(),
+};
 
 const fields = {
   title: z.string().min(1).max(200).optional(),
@@ -86,14 +91,12 @@ const fields = {
   data: z.record(z.string(), z.unknown()).optional(),
 };
 
-/** `channels` are the names that this installation knows; null: any, for what has been checked before. */
-export function definitionSchema(channels: readonly string[] | null) {
-  const known = (named: Readonly<Record<string, unknown>>, context: z.RefinementCtx) => {
-    const keys = Object.keys(named).filter((name) => channels && !channels.includes(name));
-    if (keys.length > 0) context.addIssue({ code: 'unrecognized_keys', keys, input: named });
-  };
-  const channel = z.strictObject(channelFields).nullable();
-  return z.strictObject({ ...fields, channels: z.record(z.string(), channel).superRefine(known).optional() });
+/** `known` are the channels that this installation knows; null: any, for what has been checked before. */
+export function definitionSchema(known: KnownChannels | null) {
+  const channels = z.record(z.string(), z.strictObject(channelFields).nullable()).superRefine((rules, context) => {
+    checkChannels(rules, known, context);
+  });
+  return z.strictObject({ ...fields, channels: channels.optional() });
 }
 
 export type Definition = z.output<ReturnType<typeof definitionSchema>>;
@@ -102,11 +105,11 @@ export type Definition = z.output<ReturnType<typeof definitionSchema>>;
 export const NOTHING_SAID: Definition = definitionSchema(null).parse({});
 
 /** Names that are known there, to suggest the nearest one. */
-export function namesAt([first, ...rest]: readonly PropertyKey[], channels: readonly string[] | null): readonly string[] {
+export function namesAt([first, ...rest]: readonly PropertyKey[], channels: KnownChannels | null): readonly string[] {
   if (first === undefined) return [...Object.keys(fields), 'channels'];
   if (first === 'throttle' && rest.length === 0) return Object.keys(throttle.shape);
   if (first !== 'channels') return [];
-  return rest.length === 0 ? (channels ?? []) : Object.keys(channelFields);
+  return rest.length === 0 ? Object.keys(channels ?? {}) : Object.keys(channelFields);
 }
 
 /** What a value that fits none of the forms should be. */

@@ -2,6 +2,7 @@
 import { isMap, LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import { nearest } from '../lib/nearest.ts';
+import type { KnownChannels } from './channel-rules.ts';
 import { definitionSchema, formsOf, namesAt, type Definition } from './definition-fields.ts';
 import type { Problem } from './problem.ts';
 
@@ -11,8 +12,8 @@ const MAX_ALIASES = 50;
 
 export type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** `channels` are the names that this installation knows; null: any, for what has been checked before. */
-export function readDefinition(source: string, channels: readonly string[] | null): Read<Definition> {
+/** `channels` are those that this installation knows; null: any, for what has been checked before. */
+export function readDefinition(source: string, channels: KnownChannels | null): Read<Definition> {
   if (Buffer.byteLength(source) > MAX_BYTES) return refused([{ file: DEFINITION_FILE, message: 'is longer than 64 KiB: make it shorter' }]);
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines, uniqueKeys: true });
@@ -28,7 +29,7 @@ export function readDefinition(source: string, channels: readonly string[] | nul
   return check(document, lines, channels);
 }
 
-function check(document: Document, lines: LineCounter, channels: readonly string[] | null): Read<Definition> {
+function check(document: Document, lines: LineCounter, channels: KnownChannels | null): Read<Definition> {
   let content: unknown;
   try {
     content = document.toJS({ maxAliasCount: MAX_ALIASES });

@@ -27,6 +27,7 @@ export interface Rules {
   readonly recipients: readonly Source[];
   readonly tags: readonly CompiledTemplate[];
   readonly actionUrl: CompiledTemplate | undefined;
+  readonly delays: Filled['delays'];
 }
 
 const plain = makeEngine({ target: 'plain', simple: true });
@@ -52,7 +53,7 @@ export function compileRules(definition: Definition, file: string): { rules: Rul
   // A value that is the whole address, or begins it, is taken as it is; one further on can't leave its place.
   const engine = url?.startsWith('{{') ? plain : address;
   const actionUrl = url === undefined ? undefined : attempt('action_url', () => engine('action_url', url));
-  return { rules: { definition, recipients, tags, actionUrl }, problems };
+  return { rules: { definition, recipients, tags, actionUrl, delays: delaysOf(definition) }, problems };
 }
 
 /** Throws `invalid` where the data does not fit and the type is strict, or tags are required and none are given. */
@@ -77,6 +78,7 @@ export function fill(rules: Rules, asked: Asked, { version, type, checked }: { v
     expiresAfterMs: definition.expires_after ?? null,
     throttle: throttleOf(definition),
     destinations: definition.destinations,
+    delays: rules.delays,
     actionUrl: asked.actionUrl ?? linkOf(rules, scope, warnings),
     warnings,
   };
@@ -168,4 +170,11 @@ function channelsOf({ channels }: Definition, severity: Filled['severity']): Cha
   if (!channels) return undefined;
   const wanted = Object.entries(channels).filter(([, when]) => when?.severities?.includes(severity) ?? true);
   return wanted.map(([name]) => name);
+}
+
+function delaysOf({ channels = {} }: Definition): Filled['delays'] {
+  const delayed = Object.entries(channels).flatMap(([name, when]) =>
+    when?.delay === undefined ? [] : [[name, { ms: when.delay, only_if: when.only_if }] as const],
+  );
+  return delayed.length > 0 ? Object.fromEntries(delayed) : undefined;
 }

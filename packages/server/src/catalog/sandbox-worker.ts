@@ -1,6 +1,7 @@
 /** The thread that renders what tenants wrote. It has a deadline, little memory and no environment, and may be killed at any moment. */
 import { parentPort } from 'node:worker_threads';
 import type { EventTypeFiles } from '../domain/event-type.ts';
+import type { KnownChannels } from './channel-rules.ts';
 import { compileContent, type Content } from './content.ts';
 import { DEFINITION_FILE, readDefinition } from './definition.ts';
 import type { Scope } from './liquid.ts';
@@ -10,7 +11,7 @@ export type Work =
   | { readonly kind: 'check'; readonly data: Readonly<Record<string, unknown>> }
   | { readonly kind: 'notifications'; readonly scopes: readonly Scope[] }
   /** Everything that is wrong with the files, and everything that looks wrong. */
-  | { readonly kind: 'validate'; readonly channels: readonly string[] }
+  | { readonly kind: 'validate'; readonly channels: KnownChannels }
   | { readonly kind: 'channel'; readonly name: string; readonly scope: Scope };
 
 export interface Order {
@@ -54,7 +55,7 @@ function doWork(content: Content, work: Exclude<Work, { kind: 'validate' }>): un
   }
 }
 
-function validated(type: string, files: EventTypeFiles, channels: readonly string[]) {
+function validated(type: string, files: EventTypeFiles, channels: KnownChannels) {
   const problems = problemsOf(type, files, channels);
   return { problems, mistakes: problems.length > 0 ? [] : mistakesOf(type, files) };
 }

@@ -3,6 +3,7 @@ import type { EventTypeFiles, EventTypeSummary } from '../domain/event-type.ts';
 import type { Severity } from '../domain/event.ts';
 import { nearest } from '../lib/nearest.ts';
 import { checkFiles } from './bundle.ts';
+import type { KnownChannels } from './channel-rules.ts';
 import { compileContent, type Content } from './content.ts';
 import { NOTHING_SAID, type Definition } from './definition-fields.ts';
 import { DEFINITION_FILE, readDefinition } from './definition.ts';
@@ -10,13 +11,13 @@ import { compileRules } from './fill.ts';
 import type { Scope } from './liquid.ts';
 import type { Problem } from './problem.ts';
 
-/** Without any, the type can be used. `channels` are the names that this installation knows. */
-export function problemsOf(type: string, files: EventTypeFiles, channels: readonly string[]): Problem[] {
+/** Without any, the type can be used. `channels` are those that this installation knows. */
+export function problemsOf(type: string, files: EventTypeFiles, channels: KnownChannels): Problem[] {
   const read = readDefinition(files[DEFINITION_FILE] ?? '', channels);
   const compiled = compileContent(type, files, read.ok ? read.value : NOTHING_SAID);
   return [
     ...nameProblems(type),
-    ...checkFiles(files, channels),
+    ...checkFiles(files, Object.keys(channels)),
     ...samplesOf(files).problems,
     ...(read.ok ? compileRules(read.value, DEFINITION_FILE).problems : read.problems),
     ...(compiled.ok ? [] : compiled.problems),

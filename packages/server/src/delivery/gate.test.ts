@@ -44,6 +44,7 @@ const MORNING = new Date('2026-01-02T07:00:00.000Z');
 const NIGHT = { enabled: true, start: '22:00', end: '07:00' };
 const only = (preference: ChannelPreference): Recipient => ({ ...recipient, preferences: { channels: { webhook: preference } } });
 const later = new Date(NOW.getTime() + 1);
+const delay = { until: NOW, onlyIf: 'unread', seen: false } as const;
 
 test.each<[string, Partial<DeliveryJob>, string]>([
   ['nothing has changed', {}, 'open'],
@@ -51,6 +52,15 @@ test.each<[string, Partial<DeliveryJob>, string]>([
   ['it expires now', { expiresAt: NOW }, 'expired expired'],
   ['it was cancelled', { cancelled: true }, 'cancelled cancelled'],
   ['it was cancelled and has expired', { cancelled: true, expiresAt: NOW }, 'cancelled cancelled'],
+  ['its delay is over and nobody has read it', { delay }, 'open'],
+  ['its delay is not over: it has had its turn before', { delay: { ...delay, until: later } }, `held delayed ${later.toISOString()}`],
+  ['its delay is not over, and it has been read', { delay: { ...delay, until: later, seen: true } }, `held delayed ${later.toISOString()}`],
+  ['it was read meanwhile', { delay: { ...delay, seen: true } }, 'skipped read_elsewhere'],
+  ['it was read meanwhile, and is sent all the same', { delay: { ...delay, onlyIf: null, seen: true } }, 'open'],
+  ['it was read meanwhile, and is critical', { critical: true, delay: { ...delay, seen: true } }, 'skipped read_elsewhere'],
+  ['it was read meanwhile, and cancelled', { cancelled: true, delay: { ...delay, seen: true } }, 'cancelled cancelled'],
+  ['its delay ends when it expires', { expiresAt: NOW, delay }, 'expired expired'],
+  ['its delay is over, and the user opted out', { delay, recipient: { ...recipient, preferences: off } }, 'skipped opted_out'],
   ['the user opted out', { recipient: { ...recipient, preferences: off } }, 'skipped opted_out'],
   [
     'the user opted out of something else',

@@ -1,5 +1,5 @@
 /** Asked just before an attempt: may this still go out, and now? It may only stop or hold: what was skipped is never revived. Pure. */
-import type { DeliveryJob } from '../domain/delivery.ts';
+import type { DelayedUntil, DeliveryJob } from '../domain/delivery.ts';
 import { answerOf, CONFIG_GONE, currentAddressOf, type DestinationStop } from '../domain/destination.ts';
 import { verdictOf, type Preferences, type QuietUntil, type StopReason } from '../domain/preference.ts';
 
@@ -7,10 +7,10 @@ export type GateAnswer =
   | { readonly state: 'open' }
   | { readonly state: 'cancelled'; readonly reason: 'cancelled' }
   | { readonly state: 'expired'; readonly reason: 'expired' }
-  | { readonly state: 'held'; readonly reason: 'quiet_hours_held'; readonly dueAt: Date }
+  | { readonly state: 'held'; readonly reason: 'quiet_hours_held' | 'delayed'; readonly dueAt: Date }
   /** Due again when it expires, unless a person releases it before. */
   | { readonly state: 'held'; readonly reason: 'destination_disabled'; readonly dueAt: Date | null }
-  | { readonly state: 'skipped' | 'failed'; readonly reason: StopReason | DestinationStop; readonly detail?: string };
+  | { readonly state: 'skipped' | 'failed'; readonly reason: StopReason | DestinationStop | 'read_elsewhere'; readonly detail?: string };
 
 export interface GateContext {
   readonly now: Date;
@@ -25,12 +25,20 @@ export function gate(job: DeliveryJob, { now, until, defaults, quietUntil }: Gat
   if (until <= now) return { state: 'expired', reason: 'expired' };
   if (job.destinationId !== null) return destinationGate(job);
   if (job.recipient === null) return { state: 'open' };
+  const waits = job.delay && delayGate(job.delay, { now, until });
+  if (waits) return waits;
   const { channel, address, critical, event, content } = job;
   const about = { channel, address, critical, type: event.type, category: event.category, severity: content.severity, tags: content.tags };
   const verdict = verdictOf(job.recipient, about, { defaults, quietUntil });
   if (verdict.kind === 'stop') return { state: 'skipped', reason: verdict.reason };
   if (verdict.kind === 'open') return { state: 'open' };
   return { state: 'held', reason: 'quiet_hours_held', dueAt: verdict.until < until ? verdict.until : until };
+}
+
+/** Asked before its time where it has had its turn in an order. */
+function delayGate(delay: DelayedUntil, { now, until }: Pick<GateContext, 'now' | 'until'>): GateAnswer | undefined {
+  if (delay.until > now) return { state: 'held', reason: 'delayed', dueAt: delay.until < until ? delay.until : until };
+  return delay.onlyIf === 'unread' && delay.seen ? { state: 'skipped', reason: 'read_elsewhere' } : undefined;
 }
 
 /** The destination as it is now. What was attempted before ends as failed, so that a person can try it again. */

@@ -95,7 +95,7 @@ export interface NewDelivery {
   readonly lane: string | null;
   readonly state: 'pending' | 'sending' | 'held' | 'delivered' | 'skipped';
   readonly reason: ReasonCode;
-  /** `held`: until then; null: until a person releases it. */
+  /** `held`: until then; null: until a person releases it. `pending`: not before then; null: now. */
   readonly dueAt: Date | null;
   readonly critical: boolean;
   readonly expiresAt: Date | null;
@@ -139,12 +139,23 @@ export interface DeliveryJob {
   readonly content: Content;
   /** What the gate looks at; null for a destination, and for a job whose decision was made in the transaction that leased it. */
   readonly recipient: Recipient | null;
+  /** Of a channel that is told later than the others. */
+  readonly delayedUntil?: Date | null | undefined;
+  /** The same, with what the gate looks at. */
+  readonly delay?: DelayedUntil | undefined;
   /** For templates, where `recipient` is null. */
   readonly reader?: Reader | undefined;
   /** Where others wait until this one has ended; only with an ordering key. */
   readonly queue?: number | undefined;
   /** Asked for since it was decided or last leased: a lease that ended in between is no leave to send again. */
   readonly cancelled: boolean;
+}
+
+export interface DelayedUntil {
+  readonly until: Date;
+  readonly onlyIf: 'unread' | null;
+  /** Read, archived or deleted in the inbox, when that was looked at last. */
+  readonly seen: boolean;
 }
 
 /** One delivery's next state, with the entry for its timeline. */

@@ -40,6 +40,14 @@ export interface EventThrottle {
   readonly per: readonly EventThrottlePer[];
 }
 
+/** Of a channel that is told later than the others, as its type said when the event was accepted. */
+export interface Delay {
+  /** After the event's due time. */
+  readonly ms: number;
+  /** Sent only to whoever has neither read nor archived it in the inbox until then. */
+  readonly only_if?: 'unread' | undefined;
+}
+
 /** What the caller said, stored as it is with the event and read again when it is routed later. */
 export interface EventRequest {
   readonly to: readonly RecipientRule[];
@@ -58,6 +66,8 @@ export interface EventRequest {
   readonly ordering_key?: string | undefined;
   /** User ids that the event does not reach, whoever names them. */
   readonly exclude?: readonly string[] | undefined;
+  /** By channel. */
+  readonly delays?: Readonly<Record<string, Delay>> | undefined;
   /** What its type found missing or unfit when it was accepted. */
   readonly warnings?: readonly string[] | undefined;
   /** Neither counted nor refused by the throttle. Absent: system notifications that are high or urgent are exempt. */

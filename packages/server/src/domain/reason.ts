@@ -109,6 +109,16 @@ const DECISION = {
     sentence: 'Its recipient reported it as unwanted.',
     hint: 'The address is on the suppression list. Do not write to it again.',
   },
+  delayed: {
+    number: 101,
+    sentence: 'Its channel waits after the event, as the event type says; it is sent then.',
+    hint: 'Nothing to do. See `delay` in event.yaml.',
+  },
+  read_elsewhere: {
+    number: 102,
+    sentence: 'The user has seen it in the inbox before it was due here.',
+    hint: 'Nothing to do. See `only_if` in event.yaml.',
+  },
   throttled: {
     number: 89,
     sentence: 'The user has been told as much as the throttle allows in its window.',

@@ -185,6 +185,25 @@ describe('quiet hours', () => {
   });
 });
 
+describe('a delay', () => {
+  const delays = { email: { ms: 600_000, only_if: 'unread' } } as const;
+  const later = 'email ada@example.org until 2026-01-02T03:14:05.000Z';
+
+  test('counts from the time at which the event is due, for its channel alone', () => {
+    expect(decided({ channels: everyChannel, delays })).toEqual(['in_app -', later, 'webhook https://example.org/ada']);
+  });
+
+  test('comes before quiet hours: they are looked at when it is sent', () => {
+    const asleep = user({ preferences: { channels: {}, quiet_hours: NIGHT } });
+    expect(decided({ channels: ['email'], delays }, { user: asleep })).toEqual([later]);
+  });
+
+  test('does not wait for what could not be sent either', () => {
+    expect(decided({ channels: ['email'], delays }, { user: user({ preferences: off('email') }) })).toEqual(['email: opted_out']);
+    expect(decided({ channels: ['email'], delays }, { user: user({ email: null }) })).toEqual(['email: no_address']);
+  });
+});
+
 test('what is explained is what is decided, for every channel that is known', () => {
   const own = user({ preferences: { channels: { email: { enabled: false } }, quiet_hours: NIGHT } });
   const subject = { type: 'disk.full', category: null, severity: 'medium', tags: [], critical: false } as const;

@@ -28,7 +28,7 @@ interface Reached {
 export type Decision = { readonly layer?: Layer | null } & (
   | (Reached & { readonly kind: 'deliver' })
   /** To be sent then, when nothing else stops it. */
-  | (Reached & { readonly kind: 'hold'; readonly reason: 'quiet_hours_held'; readonly until: Date })
+  | (Reached & { readonly kind: 'hold'; readonly reason: 'quiet_hours_held' | 'delayed'; readonly until: Date })
   | { readonly kind: 'skip'; readonly channel: ChannelName; readonly reason: ReasonCode }
 );
 
@@ -49,13 +49,13 @@ export function decide(event: CarillonEvent, addressee: Addressee, rules: Rules)
   if (!user) return [dropped('user_unknown')];
   if (event.request.exclude?.includes(user.id)) return [dropped('excluded')];
   if (!user.active) return [dropped('user_inactive')];
-  const target = { tenantId: event.tenantId, subject: subjectOf(event), user, inline };
+  const target = { tenantId: event.tenantId, subject: subjectOf(event), user, inline, event };
   return considered(event, inline, rules.channels).map((channel) => decideChannel(channel, target, rules));
 }
 
 /** What would be decided for each channel, were it considered. */
 export function explain(tenantId: string, subject: Subject, user: Recipient, rules: Rules): Decision[] {
-  const target = { tenantId, subject, user, inline: undefined };
+  const target = { tenantId, subject, user, inline: undefined, event: undefined };
   return [...rules.channels.keys()].map((channel) => decideChannel(channel, target, rules));
 }
 
@@ -80,6 +80,7 @@ interface Target {
   readonly subject: Subject;
   readonly user: Recipient;
   readonly inline: InlineUser | undefined;
+  readonly event: CarillonEvent | undefined;
 }
 
 function decideChannel(channel: ChannelName, target: Target, { channels, defaultsOf, quietUntil }: Rules): Decision {
@@ -92,9 +93,21 @@ function decideChannel(channel: ChannelName, target: Target, { channels, default
   if (!facts?.available) return { kind: 'skip', channel, reason: 'channel_disabled', layer: null };
   if (!facts.address) return { kind: 'deliver', channel, address: null, lane: null, layer };
   if (address === null) return { kind: 'skip', channel, reason: 'no_address', layer: null };
-  const lane = laneOf(tenantId, channel, facts.lane === 'address' ? address : '');
+  const lane = laneTo(facts, tenantId, address);
+  const later = delayedUntil(target.event, channel);
+  if (later) return { kind: 'hold', channel, address, lane, reason: 'delayed', until: later, layer };
   if (verdict.kind === 'open') return { kind: 'deliver', channel, address, lane, layer };
   return { kind: 'hold', channel, address, lane, reason: 'quiet_hours_held', until: verdict.until, layer };
+}
+
+function laneTo({ name, lane }: ChannelFacts, tenantId: string, address: string): string {
+  return laneOf(tenantId, name, lane === 'address' ? address : '');
+}
+
+/** Quiet hours are looked at when it is sent. */
+function delayedUntil(event: CarillonEvent | undefined, channel: ChannelName): Date | undefined {
+  const delay = event?.request.delays?.[channel];
+  return delay && new Date(event.dueAt.getTime() + delay.ms);
 }
 
 /** Inline before the preference's own before the profile's. */

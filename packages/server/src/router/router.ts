@@ -261,7 +261,13 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
   if (decision.kind === 'skip') return { ...base, lane: null, state: 'skipped', reason: decision.reason };
   const { channel, address, lane } = decision;
   if (decision.kind === 'hold')
-    return { ...base, lane, state: 'held', reason: decision.reason, dueAt: earlier(decision.until, event.expiresAt) };
+    return {
+      ...base,
+      lane,
+      state: decision.reason === 'delayed' ? 'pending' : 'held',
+      reason: decision.reason,
+      dueAt: earlier(decision.until, event.expiresAt),
+    };
   if (address === null || lane === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
 
   if (event.ordering || !plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };

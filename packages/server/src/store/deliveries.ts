@@ -4,6 +4,7 @@ import type { Tx } from '../domain/event.ts';
 import { REASONS } from '../domain/reason.ts';
 import { bareArray, bareColumn, bounds, textArray, textColumn } from './arrays.ts';
 import { within, type Queryable } from './database.ts';
+import { markDelayed } from './delays.ts';
 
 /** New rows, skips included. Those in `sending` are leased to whoever knows `token`. */
 export async function insertDeliveries(
@@ -12,8 +13,13 @@ export async function insertDeliveries(
   { token, leaseMs }: { token: string; leaseMs: number },
 ): Promise<void> {
   if (rows.length === 0) return;
-  const held = rows.filter((row) => row.state === 'held');
-  await Promise.all([insertRows(tx, rows, { token, leaseMs }), held.length > 0 ? insertHolds(tx, held) : null]);
+  const waiting = rows.filter((row) => row.state === 'held' || row.reason === 'delayed');
+  const delayed = waiting.filter((row) => row.reason === 'delayed');
+  await Promise.all([
+    insertRows(tx, rows, { token, leaseMs }),
+    waiting.length > 0 ? insertHolds(tx, waiting) : null,
+    delayed.length > 0 ? markDelayed(tx, delayed) : null,
+  ]);
 }
 
 async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs }: { token: string; leaseMs: number }): Promise<void> {
@@ -21,11 +27,11 @@ async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs
     name: 'deliveries-insert',
     text: `insert into carillon.deliveries (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id, due_at, sent_at, finished_at, attempt_count, entry_count, lease_token)
            select id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id,
-                  case status when ${S.sending} then carillon.now() + make_interval(secs => $17::float8 / 1000) when ${S.pending} then carillon.now() else held_until end,
+                  case status when ${S.sending} then carillon.now() + make_interval(secs => $17::float8 / 1000) when ${S.pending} then coalesce(held_until, carillon.now()) else held_until end,
                   case status when ${S.sending} then carillon.now() end,
                   case when status in (${S.delivered}, ${S.skipped}) then carillon.now() end,
                   case status when ${S.sending} then 1 else 0 end,
-                  case status when ${S.held} then 1 else 0 end,
+                  case when status = ${S.held} or held_until is not null then 1 else 0 end,
                   case status when ${S.sending} then $16::uuid end
              from unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::smallint[], $15::uuid[], $18::timestamptz[])
                as g (id, tenant_id, event_id, notification_id, user_id, channel, address, lane, status, reason, critical, expires_at, created_at, max_attempts, destination_id, held_until)`,
@@ -52,7 +58,7 @@ async function insertRows(tx: Tx, rows: readonly NewDelivery[], { token, leaseMs
   });
 }
 
-/** The first entry of a delivery that begins held. */
+/** The first entry of a delivery that begins held, or with a delay. */
 async function insertHolds(tx: Tx, rows: readonly NewDelivery[]): Promise<void> {
   await within(tx).query({
     name: 'deliveries-insert-holds',
@@ -121,6 +127,7 @@ export interface LeasedRow {
   readonly queue: number | null;
   readonly last_provider: string | null;
   readonly last_outcome: number | null;
+  readonly delayed_until: Date | null;
 }
 
 /** Locked rows → sending. A lease that had ended leaves its entry in the timeline: that attempt may have gone out. So does a hold that ends. */
@@ -140,7 +147,7 @@ export async function leaseRows(
                     attempt_count = d.attempt_count + 1, sent_at = coalesce(d.sent_at, carillon.now()),
                     entry_count = d.entry_count + case when d.id = any($6) or d.id = any($7) then 1 else 0 end
               where d.id = any($1) and d.id between $2 and $3
-          returning d.id, d.tenant_id, event_id, notification_id, user_id, destination_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue, last_provider, last_outcome
+          returning d.id, d.tenant_id, event_id, notification_id, user_id, destination_id, channel, address, lane, critical, created_at, expires_at, attempt_count, max_attempts, cancel_requested, entry_count, queue, last_provider, last_outcome, delayed_until
            ), entered as (
              insert into carillon.attempts (delivery_id, number, tenant_id, kind, at, reason)
              select id, entry_count, tenant_id, case when id = any($7) then ${ENTRY_KINDS.released} else ${ENTRY_KINDS.lease_lost} end, carillon.now(), case when id = any($7) then ${REASONS.sending.number} else ${REASONS.internal.number} end

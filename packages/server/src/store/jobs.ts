@@ -144,6 +144,7 @@ function toJob(row: LeasedRow, { content, event, recipient, destination, token }
     content,
     recipient,
     queue: row.queue ?? undefined,
+    delayedUntil: row.delayed_until,
     cancelled: row.cancel_requested || event.status === EVENT_STATES.cancelled,
   };
 }
