@@ -38,6 +38,7 @@ const TimelineLine = z.object({
   delivery_id: z.string().optional(),
   reason: z.string().optional(),
   sentence: z.string().optional(),
+  hint: z.string().optional(),
   provider: z.string().optional(),
   outcome: z.string().optional(),
   status: z.int().optional().describe('HTTP or SMTP code.'),

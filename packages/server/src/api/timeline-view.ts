@@ -14,6 +14,7 @@ export interface TimelineEntry {
   readonly delivery_id?: string | undefined;
   readonly reason?: ReasonCode | undefined;
   readonly sentence?: string | undefined;
+  readonly hint?: string | undefined;
   readonly provider?: string | undefined;
   readonly outcome?: string | undefined;
   readonly status?: number | undefined;
@@ -82,7 +83,8 @@ function viewEntry(entry: EntryRecord): TimelineEntry {
 
 function because(reason: number) {
   const code = reasonOf(reason);
-  return { reason: code, sentence: REASONS[code].sentence };
+  const { sentence, hint } = REASONS[code];
+  return { reason: code, sentence, hint };
 }
 
 /** What its type and its templates missed, and let pass. */
