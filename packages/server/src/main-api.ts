@@ -35,9 +35,7 @@ import { makeUserTokens } from './api/user-token.ts';
 import { renderEmail } from './channels/email/render.ts';
 import type { Registry } from './channels/registry.ts';
 import type { Config } from './config.ts';
-import { sendTest } from './delivery/send-test.ts';
 import type { ChannelName } from './domain/channel.ts';
-import type { Destination } from './domain/destination.ts';
 import type { InboxChange } from './domain/notification.ts';
 import type { ListedAddress } from './domain/suppression.ts';
 import type { Clock } from './lib/clock.ts';
@@ -48,7 +46,7 @@ import type { UnsubscribeTokens } from './lib/unsubscribe.ts';
 import type { CatalogParts } from './main-catalog.ts';
 import type { Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
-import type { Destinations } from './main-destinations.ts';
+import { makeSendTest, type Destinations } from './main-destinations.ts';
 import { makePreview } from './main-preview.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
@@ -149,7 +147,11 @@ function makeApp(deps: ApiDeps): App {
     inboxRoutes(app, { ...shared, ...inboxSettings(deps), preferences: preferenceDeps(deps), tokens, feed: deps.feed });
     const keyMaker = { database, hashKey, random: randomBytes, now: clock.now, idempotencyTtlMs, forget: auth.forget };
     apiKeyRoutes(app, keyMaker);
-    tenantRoutes(app, { ...keyMaker, newSecrets: deps.newSecrets, forget: forgetting(auth.forget, deps.defaults.forget) });
+    tenantRoutes(app, {
+      ...keyMaker,
+      newSecrets: deps.newSecrets,
+      forget: forgetting(auth.forget, deps.defaults.forget, deps.catalog.catalog.forget, deps.hints.catalog),
+    });
     operatorRoutes(app, deps);
     app.addHook('onClose', auth.close);
   });
@@ -289,9 +291,10 @@ function destinationDeps(deps: ApiDeps) {
     corsOrigins: config['inbox.cors_origins'],
     random: randomBytes,
     now: clock.now,
+    refusedTypes: deps.catalog.catalog.refused,
     changed: destinations.forget,
     wakeWorker: stages.wake,
-    sendTest: testsOf(deps),
+    sendTest: makeSendTest(deps),
   };
 }
 
@@ -301,14 +304,6 @@ const ADMIN_ROLES: ReadonlySet<string> = new Set(['owner', 'admin']);
 async function isAccountAdmin(database: Database, { tenantId, userId: id }: UserCaller): Promise<boolean> {
   const user = await database.asTenant(tenantId, (tx) => getUser(tx, { tenantId, id }));
   return user !== undefined && user.active && user.roles.some((role) => ADMIN_ROLES.has(role));
-}
-
-function testsOf({ config, clock, channels, log }: ApiDeps): (destination: Destination) => ReturnType<typeof sendTest> {
-  const context = { productName: config.product_name };
-  const isAvailable = (name: string) => channels.facts.get(name)?.available ?? false;
-  const written = () => Promise.resolve(undefined); // a test says its own words
-  const deps = { channelFor: channels.channelFor, context, written, isAvailable, now: clock.now, monotonicMs: clock.monotonicMs, log };
-  return (destination) => sendTest(deps, destination);
 }
 
 function verdictOf(refusal: string | undefined): { ok: true } | { ok: false; reason: string } {

@@ -6,7 +6,7 @@ import { makeCatalog, type Catalog } from './catalog/catalog.ts';
 import { fingerprint, loadCatalog } from './catalog/load.ts';
 import { below, CatalogError, describeProblem, type Problem } from './catalog/problem.ts';
 import type { Rendered } from './catalog/liquid.ts';
-import { scopeFor, textsOf } from './catalog/scope.ts';
+import { scopeFor, textsOf, type Place } from './catalog/scope.ts';
 import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
 import { mistakesOf, problemsOf, summaryIn } from './catalog/validate.ts';
 import type { EventTypeDeps } from './api/routes/event-types.ts';
@@ -32,6 +32,7 @@ import {
   versionIn,
   type NewEventType,
 } from './store/event-types.ts';
+import { tenantSettings } from './store/tenants.ts';
 import type { Log } from './telemetry/log.ts';
 
 export interface CatalogParts {
@@ -78,13 +79,16 @@ export function readCatalog(directory: string, channels: KnownChannels): readonl
 
 /** Makes what the files say current, once they have been read. `changed` tells other processes. */
 export async function openCatalog(core: Core, channels: Registry, changed: () => void): Promise<CatalogParts> {
-  const { config, database, clock, opened, log } = core;
+  const { config, database, clock, defaults, opened, log } = core;
   const known = knownChannels(config, [...channels.facts.values()]);
   const directory = catalogDirectory(config);
   const versions = directory === undefined ? undefined : readCatalog(directory, known);
   const sandbox = makeSandbox({ deadlineMs: config['catalog.deadline'], threads: THREADS, monotonicMs: clock.monotonicMs, log });
   const catalog = makeCatalog<Tx>({
-    currentVersions: (owner) => currentVersions(database.engine, owner),
+    loadCurrent: async (owner) => {
+      const [types, settings] = await Promise.all([currentVersions(database.engine, owner), tenantSettings(database.engine, owner)]);
+      return { types, settings };
+    },
     findVersion: (tx, tenantId, version) => (tx ? versionIn(tx, tenantId, version) : findVersion(database.engine, tenantId, version)),
     sandbox,
   });
@@ -96,7 +100,7 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
   if (versions) await install(versions);
   return {
     catalog,
-    ...renderers(catalog, config.product_name),
+    ...renderers(catalog, (tenantId) => ({ productName: config.product_name, tenant: defaults.settingsOf(tenantId) })),
     makeVersion: (type, files) => makeVersion(sandbox, known, { type, files }),
     chores: [
       ...(opened.exclusive ? [] : [{ name: 'catalog-changes', everyMs: POLL_MS, run: () => forgetChanged(database, catalog) }]),
@@ -106,23 +110,26 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
   };
 }
 
-function renderers(catalog: Catalog<Tx>, productName: string): Pick<CatalogParts, 'texts' | 'written'> {
+/** Routing and claiming have read the settings of their tenants. */
+function renderers(catalog: Catalog<Tx>, placeOf: (tenantId: string) => Place): Pick<CatalogParts, 'texts' | 'written'> {
   return {
     texts: async (tx, { id, tenantId, type, version: pinned, request, severity, tags, acceptedAt }, readers) => {
       const version = await catalog.version(tx, tenantId, pinned ?? '');
       const about = { eventId: id, type, severity, tags, acceptedAt, data: request.data, actionUrl: request.action_url ?? null };
-      const made = await textsOf(version, about, { readers, productName });
+      const made = await textsOf(version, about, { readers, ...placeOf(tenantId) });
       return made.map((text) => (text.ok ? { ...text.value, ok: true, warnings: text.warnings } : text));
     },
     written: async (job) => {
       const { tenantId, event, content, channel } = job;
       const version = await catalog.version(null, tenantId, event.version ?? '');
       const about = { ...content, eventId: job.eventId, type: event.type, acceptedAt: event.acceptedAt, data: event.data };
-      const scope = scopeFor(version, about, { reader: readerIn(job), productName });
-      const notification = job.notificationId === null ? madeOf((await version.notifications([scope]))[0]) : undefined;
+      const scope = scopeFor(version, about, { reader: readerIn(job), ...placeOf(tenantId) });
+      const [text] = job.notificationId === null ? await version.notifications([scope]) : [];
+      const notification = madeOf(text);
       const { subject, body } = notification ?? content;
       const made = await version.channel(channel, { ...scope, values: { ...scope.values, subject, body } });
-      return { html: undefined, text: undefined, payload: undefined, ...(made && madeOf(made)), notification, warnings: made?.warnings };
+      const warnings = [...(text?.warnings ?? []), ...(made?.warnings ?? [])];
+      return { html: undefined, text: undefined, payload: undefined, ...(made && madeOf(made)), notification, warnings };
     },
   };
 }

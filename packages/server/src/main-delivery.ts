@@ -25,6 +25,7 @@ import {
   skipErased,
 } from './store/deliveries.ts';
 import { withDelays } from './store/delays.ts';
+import { noteWarnings } from './store/delivery-warnings.ts';
 import { loadDestinations } from './store/destinations.ts';
 import { loadJobs } from './store/jobs.ts';
 import type { Defaults } from './store/preferences.ts';
@@ -60,11 +61,13 @@ export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number
   const leaseMs = config['delivery.lease'];
   const detailed = config['log.level'] === 'debug'; // the line is not even made when nobody reads it
   const context = { productName: config.product_name };
+  const written = writing(deps);
+  const baseUrlOf = (tenantId: string) => deps.defaults.settingsOf(tenantId).base_url;
   return makeWorker(
     {
       claim: (query) => claim(deps, query),
       nextDueMs: () => nextDeliveryDueMs(database.engine),
-      prepare: (job) => prepare({ channelFor: channels.channelFor, context, written: deps.catalog.written }, job),
+      prepare: (job) => prepare({ channelFor: channels.channelFor, context, baseUrlOf, written }, job),
       complete: (rows) => complete(deps, rows, ended),
       renew: (jobs) => renew(deps, jobs, leaseMs),
       release: (jobs) => releaseDeliveries(database.engine, jobs),
@@ -97,6 +100,20 @@ export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number
       totalTimeoutMs: config['delivery.total_timeout'],
     },
   );
+}
+
+/** What the templates missed is written before the message leaves, so that no crash loses it; it never stops the send. */
+function writing({ catalog, database, log }: DeliveryDeps): DeliveryDeps['catalog']['written'] {
+  return async (job) => {
+    const written = await catalog.written(job);
+    const { warnings = [] } = written ?? {};
+    if (warnings.length > 0) {
+      await noteWarnings(database.engine, { ...job, warnings }).catch((error: unknown) => {
+        log('delivery.warnings-not-noted', { deliveryId: job.id, error });
+      });
+    }
+    return written;
+  };
 }
 
 async function complete(

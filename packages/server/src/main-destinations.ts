@@ -1,6 +1,9 @@
 /** Destinations, wired: what routing and delivery know of them. Part of the composition root. */
+import type { Registry } from './channels/registry.ts';
 import { destinationOutcomes } from './delivery/destination-outcomes.ts';
+import { sendTest } from './delivery/send-test.ts';
 import type { Completion } from './domain/delivery.ts';
+import type { Destination } from './domain/destination.ts';
 import type { Core } from './main-core.ts';
 import { makeDestinationCache, type DestinationCache } from './store/destination-cache.ts';
 import { holdWaiting, noteOutcomes } from './store/destination-deliveries.ts';
@@ -36,4 +39,22 @@ export function makeDestinations({ database, vault, clock, metrics, log }: Core)
         log('destination.not-noted', { error }); // the outcomes themselves are written; the next ones count
       }),
   };
+}
+
+/** One attempt with words of its own, and with no link. */
+export function makeSendTest({
+  config,
+  clock,
+  channels,
+  log,
+}: Pick<Core, 'config' | 'clock' | 'log'> & { readonly channels: Registry }): (destination: Destination) => ReturnType<typeof sendTest> {
+  const { channelFor, facts } = channels;
+  const deps = {
+    ...{ channelFor, now: clock.now, monotonicMs: clock.monotonicMs, log },
+    context: { productName: config.product_name },
+    baseUrlOf: () => undefined,
+    written: () => Promise.resolve(undefined),
+    isAvailable: (name: string) => facts.get(name)?.available ?? false,
+  };
+  return (destination) => sendTest(deps, destination);
 }

@@ -44,7 +44,7 @@ async function rendered<T extends ForeseenDelivery>(parts: DeliveryDeps, deliver
 
 type Made = Pick<PreviewedDelivery, 'content' | 'warnings'>;
 
-async function contentOf({ channels, catalog, config }: DeliveryDeps, { job, row }: ForeseenDelivery): Promise<Made> {
+async function contentOf({ channels, catalog, config, defaults }: DeliveryDeps, { job, row }: ForeseenDelivery): Promise<Made> {
   if (!job || !channels.facts.get(job.channel)?.available) return { content: null, warnings: [] };
   try {
     if (job.channel === IN_APP) {
@@ -53,7 +53,8 @@ async function contentOf({ channels, catalog, config }: DeliveryDeps, { job, row
       return { content: { subject, body, ...own?.notification, action_url: actionUrl, severity, tags, metadata }, warnings: [] };
     }
     const context = { productName: config.product_name };
-    return await previewContent({ channelFor: channels.channelFor, context, written: catalog.written }, job);
+    const baseUrlOf = (tenantId: string) => defaults.settingsOf(tenantId).base_url;
+    return await previewContent({ channelFor: channels.channelFor, context, baseUrlOf, written: catalog.written }, job);
   } catch (error) {
     if (!(error instanceof TemplateFailed)) throw error;
     return { content: null, warnings: [error.message] };

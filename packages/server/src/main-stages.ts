@@ -127,7 +127,7 @@ export function routingReads({ config, channels, catalog, destinations, defaults
 function throttlesOf(config: Config, defaults: StageDeps['defaults']): (tenantId: string) => Throttle | undefined {
   const max = config['throttle.max_per_window'];
   const ours = { max_per_window: max, window_seconds: config['throttle.window'] / 1_000, per: config['throttle.per'] };
-  return (tenantId) => defaults.throttleOf(tenantId) ?? (max > 0 ? ours : undefined);
+  return (tenantId) => defaults.settingsOf(tenantId).throttle ?? (max > 0 ? ours : undefined);
 }
 
 function handOver(

@@ -61,7 +61,13 @@ export function viewTimeline({ event, notification, deliveries, entries }: Story
 /** One delivery's own lines. */
 export function ofDelivery(delivery: DeliveryRecord, entries: readonly EntryRecord[]): TimelineEntry[] {
   const about = { channel: delivery.channel, delivery_id: publicId('dlv', delivery.id) };
-  const lines = entries.map((entry) => ({ ...viewEntry(entry), ...about }));
+  const missed = (delivery.warnings ?? []).map((detail) => ({
+    at: toWire(delivery.sentAt ?? delivery.createdAt),
+    what: 'warning',
+    detail,
+    ...about,
+  }));
+  const lines = [...missed, ...entries.map((entry) => ({ ...viewEntry(entry), ...about }))];
   if (!delivery.finishedAt) return lines;
   return [...lines, { at: toWire(delivery.finishedAt), what: deliveryState(delivery.status), ...about, ...because(delivery.reason) }];
 }

@@ -29,7 +29,7 @@ function isLocale(tag: string): boolean {
   }
 }
 
-const locale = z
+export const locale = z
   .string()
   .max(35)
   .refine(isLocale, { error: 'A BCP 47 tag, for example de-AT.', params: { code: 'invalid_locale' } });

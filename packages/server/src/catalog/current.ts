@@ -1,9 +1,18 @@
-/** Which version of each type is current, per owner: loaded when first asked for, forgotten when somebody changed it. */
+/** What holds for each owner's events: loaded when first asked for, forgotten when somebody changed it. */
+import type { TenantSettings } from '../domain/tenant.ts';
 
-/** Type → version; null: retired. */
-export type Current = ReadonlyMap<string, string | null>;
+export interface Current {
+  /** Which version of each type is current; null: retired. */
+  readonly types: ReadonlyMap<string, string | null>;
+  readonly settings: Pick<TenantSettings, 'unknown_type' | 'default_recipients'>;
+}
 
-export type LoadCurrent = (owner: string) => Promise<readonly { readonly type: string; readonly version: string | null }[]>;
+export interface Loaded {
+  readonly types: readonly { readonly type: string; readonly version: string | null }[];
+  readonly settings: Current['settings'];
+}
+
+export type LoadCurrent = (owner: string) => Promise<Loaded>;
 
 const KNOWN_OWNERS = 10_000;
 
@@ -18,7 +27,9 @@ export function makeCurrentTypes(loadCurrent: LoadCurrent): CurrentTypes {
   const loading = new Map<string, Promise<Current>>();
 
   function load(owner: string): Promise<Current> {
-    const answer = loadCurrent(owner).then((rows): Current => new Map(rows.map(({ type, version }) => [type, version])));
+    const answer = loadCurrent(owner).then(
+      ({ types, settings }): Current => ({ types: new Map(types.map(({ type, version }) => [type, version])), settings }),
+    );
     loading.set(owner, answer);
     answer.then(
       (current) => {

@@ -16,7 +16,7 @@ const MAX_ID_BYTES = 256;
 const MAX_TAG_BYTES = 128;
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
 
-/** Whom `recipients: [default]` means: those who answer for the account. */
+/** Whom `recipients: [default]` means where the tenant does not say: those who answer for the account. */
 const DEFAULT_RECIPIENTS: readonly RecipientRule[] = [{ role: 'owner' }, { role: 'admin' }, { role: 'team_admin' }];
 
 type Source = Exclude<RecipientSource, { readonly topic: string }> | { readonly topic: CompiledTemplate };
@@ -68,7 +68,7 @@ export function fill(rules: Rules, asked: Asked, { version, type, checked }: { v
   return {
     version,
     data,
-    to: asked.to.length > 0 ? asked.to : recipientsOf(rules, scope, warnings),
+    to: asked.to.length > 0 ? asked.to : recipientsOf(rules, { scope, ...asked }, warnings),
     exclude: excludedBy(definition, data),
     severity,
     tags: asked.tags ?? tagsOf(rules, scope, warnings),
@@ -128,15 +128,20 @@ function whole(template: CompiledTemplate, scope: Scope, warnings: string[]): st
   return made.ok && made.warnings.length === 0 ? made.value : undefined;
 }
 
-function recipientsOf({ recipients }: Rules, scope: Scope, warnings: string[]): RecipientRule[] {
-  const rules = recipients.flatMap((source) => rulesOf(source, scope, warnings));
+interface Known {
+  readonly scope: Scope;
+  readonly defaults?: Asked['defaults'];
+}
+
+function recipientsOf({ recipients }: Rules, known: Known, warnings: string[]): RecipientRule[] {
+  const rules = recipients.flatMap((source) => rulesOf(source, known, warnings));
   if (rules.length <= MAX_RECIPIENTS) return rules;
   const detail = `The data names more than ${MAX_RECIPIENTS} recipients.`;
   throw new CarillonError('invalid', detail, { errors: [{ pointer: '/data', code: 'too_big', detail }] });
 }
 
-function rulesOf(source: Source, scope: Scope, warnings: string[]): readonly RecipientRule[] {
-  if (source === 'default') return DEFAULT_RECIPIENTS;
+function rulesOf(source: Source, { scope, defaults = DEFAULT_RECIPIENTS }: Known, warnings: string[]): readonly RecipientRule[] {
+  if (source === 'default') return defaults;
   if ('rules' in source) return source.rules;
   if ('path' in source) return idsAt(source, scope.values['data'] as Filled['data'], warnings);
   const topic = whole(source.topic, scope, warnings)?.trim();

@@ -5,7 +5,7 @@
  */
 import { Context, Liquid, Output, Tag, toValueSync, type Emitter, type TagToken, type Template, type TopLevelToken } from 'liquidjs';
 import { describeError } from '../lib/describe-error.ts';
-import { isLink } from '../lib/link.ts';
+import { absoluteLink, isLink } from '../lib/link.ts';
 import { escapeFor, insideJson, type Target } from './escape.ts';
 
 const TAGS = ['assign', 'if', 'unless', 'case', 'for', 'break', 'continue', 'comment', '#'];
@@ -189,7 +189,7 @@ function registerFilters(liquid: Liquid, { target, json, locales }: EngineOption
   });
   liquid.registerFilter('link', function (value: unknown) {
     if (typeof value !== 'string' || !isLink(value)) return undefined;
-    return absolute(value, scopeOf(this.context).baseUrl);
+    return absoluteLink(value, scopeOf(this.context).baseUrl);
   });
   if (target === 'html' && !json) {
     liquid.registerFilter('newline_to_br', {
@@ -197,12 +197,6 @@ function registerFilters(liquid: Liquid, { target, json, locales }: EngineOption
       handler: (value: unknown) => escapeFor('html', plain(value)).replace(/\r\n?|\n/g, '<br>\n'),
     });
   }
-}
-
-/** A path becomes a link below the tenant's address; undefined without one. */
-function absolute(link: string, baseUrl: string | null): string | undefined {
-  if (!link.startsWith('/')) return link;
-  return baseUrl === null ? undefined : `${baseUrl.replace(/\/+$/, '')}${link}`;
 }
 
 /** `pt-BR`, then `pt`, then the default: the first that has the key. */

@@ -1,7 +1,9 @@
 /** What templates can name: the event, its data, and who reads. */
 import type { Reader } from '../domain/event-type.ts';
 import type { Severity } from '../domain/event.ts';
+import type { TenantSettings } from '../domain/tenant.ts';
 import { publicId } from '../lib/id.ts';
+import { absoluteLink } from '../lib/link.ts';
 import type { NotificationText } from './content.ts';
 import type { Rendered, Scope } from './liquid.ts';
 import type { Version } from './version.ts';
@@ -16,26 +18,33 @@ export interface About {
   readonly actionUrl: string | null;
 }
 
+/** Where it is said. */
+export interface Place {
+  readonly productName: string;
+  readonly tenant: Pick<TenantSettings, 'base_url' | 'locale'>;
+}
+
 export function scopeFor(
   { definition }: Version,
   { eventId, type, severity, tags, acceptedAt, data, actionUrl }: About,
-  { reader, productName }: { reader: Reader; productName: string },
+  { reader, productName, tenant }: Place & { reader: Reader },
 ): Scope {
   const { title, category } = definition;
   const event = { id: publicId('evt', eventId), type, title, category, severity, tags, accepted_at: acceptedAt.toISOString() };
   const user = { id: reader.id, locale: reader.locale, time_zone: reader.timeZone, attributes: reader.attributes };
-  // A path means nothing outside the inbox.
-  const link = actionUrl?.startsWith('/') ? null : actionUrl;
-  return { values: { data, event, user, action_url: link, product_name: productName }, locale: reader.locale, baseUrl: null };
+  const baseUrl = tenant.base_url ?? null;
+  const link = actionUrl === null ? null : absoluteLink(actionUrl, baseUrl);
+  const values = { data, event, user, action_url: link, product_name: productName, base_url: baseUrl };
+  return { values, locale: reader.locale ?? tenant.locale ?? null, baseUrl };
 }
 
 /** In the order of the readers. What is the same for all of them is rendered once. */
 export async function textsOf(
   version: Version,
   about: About,
-  { readers, productName }: { readers: readonly Reader[]; productName: string },
+  { readers, ...place }: Place & { readers: readonly Reader[] },
 ): Promise<readonly Rendered<NotificationText>[]> {
   const wanted = version.personal ? readers : readers.slice(0, 1);
-  const made = await version.notifications(wanted.map((reader) => scopeFor(version, about, { reader, productName })));
+  const made = await version.notifications(wanted.map((reader) => scopeFor(version, about, { reader, ...place })));
   return version.personal ? made : readers.flatMap(() => made);
 }

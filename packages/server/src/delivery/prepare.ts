@@ -4,11 +4,14 @@ import type { DeliveryJob } from '../domain/delivery.ts';
 import { currentAddressOf, DESTINATION_TIMEOUT_MS } from '../domain/destination.ts';
 import type { Written } from '../domain/written.ts';
 import { publicId } from '../lib/id.ts';
+import { absoluteLink } from '../lib/link.ts';
 import { nextProvider } from './failover.ts';
 
 export interface PrepareDeps {
   readonly channelFor: (job: DeliveryJob) => Channel;
   readonly context: RenderContext;
+  /** Where the tenant's paths lead. */
+  readonly baseUrlOf: (tenantId: string) => string | undefined;
   /** What the event type's templates make for this channel. Throws TemplateFailed. */
   readonly written: (job: DeliveryJob) => Promise<Written | undefined>;
 }
@@ -20,14 +23,14 @@ export interface Prepared {
   readonly message: Message;
 }
 
-export async function prepare({ channelFor, context, written: write }: PrepareDeps, job: DeliveryJob): Promise<Prepared> {
+export async function prepare({ channelFor, context, baseUrlOf, written: write }: PrepareDeps, job: DeliveryJob): Promise<Prepared> {
   const text = addressTextOf(job);
   const channel = channelFor({ ...job, address: text });
   const provider = nextProvider(channel.providers, job.last);
   if (!provider) throw new Error(`the channel ${job.channel} has no provider`);
   const address = await channel.addressOf(text, job);
   const written = job.event.version == null ? undefined : await write(job);
-  const content = contentIn(channel, job, { written, context });
+  const content = contentIn(channel, job, { written, context, baseUrlOf });
   const message = { deliveryId: publicId('dlv', job.id), address, content };
   return {
     provider,
@@ -39,19 +42,19 @@ export async function prepare({ channelFor, context, written: write }: PrepareDe
 function contentIn(
   channel: Channel,
   job: DeliveryJob,
-  { written, context }: { written: Written | undefined; context: RenderContext },
+  { written, context, baseUrlOf }: Pick<PrepareDeps, 'context' | 'baseUrlOf'> & { written: Written | undefined },
 ): unknown {
-  const telling = { ...tellingOf(job), ...written?.notification, written };
+  const telling = { ...tellingOf(job, baseUrlOf), ...written?.notification, written };
   return written?.payload === undefined ? channel.render(telling, context) : written.payload;
 }
 
 /** What a delivery would say, to nobody, and what its templates missed. Throws TemplateFailed. */
 export async function previewContent(
-  { channelFor, context, written: write }: PrepareDeps,
+  { channelFor, written: write, ...place }: PrepareDeps,
   job: DeliveryJob,
 ): Promise<{ content: unknown; warnings: readonly string[] }> {
   const written = job.event.version == null ? undefined : await write(job);
-  return { content: contentIn(channelFor(job), job, { written, context }), warnings: written?.warnings ?? [] };
+  return { content: contentIn(channelFor(job), job, { ...place, written }), warnings: written?.warnings ?? [] };
 }
 
 /** A destination's is read from its configuration: what stands with the delivery may be cut. */
@@ -59,7 +62,10 @@ function addressTextOf({ destination, address }: DeliveryJob): string {
   return (destination && currentAddressOf(destination, address)) ?? address;
 }
 
-function tellingOf({ eventId, notificationId, userId, event, content }: DeliveryJob): Telling {
+function tellingOf(
+  { tenantId, eventId, notificationId, userId, event, content }: DeliveryJob,
+  baseUrlOf: PrepareDeps['baseUrlOf'],
+): Telling {
   const { subject, body, severity, tags, actionUrl, metadata } = content;
   return {
     eventId: publicId('evt', eventId),
@@ -71,7 +77,7 @@ function tellingOf({ eventId, notificationId, userId, event, content }: Delivery
     body,
     severity,
     tags,
-    actionUrl,
+    actionUrl: actionUrl?.startsWith('/') ? (absoluteLink(actionUrl, baseUrlOf(tenantId)) ?? actionUrl) : actionUrl,
     metadata,
     data: event.data,
   };

@@ -172,6 +172,19 @@ export const ERRORS = {
       errors: [{ pointer: '/to', code: 'required', detail: 'At least one recipient.' }],
     },
   },
+  event_type_unknown: {
+    status: 422,
+    title: 'There is no such event type',
+    cause:
+      'The tenant refuses events whose type its catalog does not have (`unknown_type: refuse`), and this one is not there, or was retired.',
+    hint: 'Check the spelling, or push the type first. GET /v1/event-types lists them.',
+    retryable: false,
+    example: {
+      request: 'POST /v1/events\n\n{"type":"order.shiped","to":["ada"]}',
+      detail: 'The catalog has no type order.shiped.',
+      errors: [{ pointer: '/type', code: 'unknown_type', detail: 'The catalog has no type order.shiped.' }],
+    },
+  },
   schedule_invalid: {
     status: 422,
     title: 'The schedule is not possible',

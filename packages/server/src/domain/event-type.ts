@@ -30,6 +30,8 @@ export interface Asked {
   readonly tags: readonly string[] | undefined;
   readonly channels: readonly ChannelName[] | undefined;
   readonly actionUrl: string | undefined;
+  /** Whom the tenant means by `default`; undefined: it has not said. */
+  readonly defaults?: readonly RecipientRule[] | undefined;
 }
 
 /** What an event is accepted with, once its type has had its say. */

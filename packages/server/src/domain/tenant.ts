@@ -24,4 +24,12 @@ export interface TenantSettings {
   readonly rate_limit?: RateLimit | undefined;
   /** Instead of the installation's. */
   readonly throttle?: Throttle | undefined;
+  /** What becomes of an event whose type the catalog does not have: told in general words, which is the default, or refused. */
+  readonly unknown_type?: 'generic' | 'refuse' | undefined;
+  /** Where paths lead, outside the inbox. */
+  readonly base_url?: string | undefined;
+  /** BCP 47: of destinations, and of users who have none. */
+  readonly locale?: string | undefined;
+  /** Whom `default` means in an event type. */
+  readonly default_recipients?: readonly (string | { readonly role: string } | { readonly topic: string })[] | undefined;
 }

@@ -20,6 +20,17 @@ function isWebLink(url: string): boolean {
   return /^https?:\/\/[^/?#@]+(?:[/?#]|$)/i.test(url);
 }
 
+/** A path as a link below `base`, whose slash at the end is cut. Undefined for a path without a base. */
+export function absoluteLink(link: string, base: string | null | undefined): string | undefined {
+  if (!link.startsWith('/')) return link;
+  return base ? `${base.replace(/\/+$/, '')}${link}` : undefined;
+}
+
+/** What paths can be put behind: an http or https address without query. */
+export function isBaseUrl(text: string): boolean {
+  return linkOf(text) !== undefined && isWebLink(text) && URL.canParse(text) && !/[?#]/.test(text);
+}
+
 /** A path below the tenant's own address, or a link that a mail program opens: what an event may carry. */
 export function isLink(text: string): boolean {
   if (/[\s\p{Cc}\\]/u.test(text)) return false;

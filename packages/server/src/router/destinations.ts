@@ -109,12 +109,13 @@ function baseOf(event: CarillonEvent, { id, channel, list }: Destination, addres
 type JobFields = Omit<DeliveryJob, 'attempt' | 'last' | 'destination' | 'event' | 'content' | 'recipient' | 'cancelled'>;
 
 export function jobFor(event: CarillonEvent, destination: Destination, fields: JobFields): DeliveryJob {
+  const { type, acceptedAt, request, version } = event;
   return {
     ...fields,
     destination,
     attempt: 1,
     last: null,
-    event: { type: event.type, category: event.request.category ?? null, acceptedAt: event.acceptedAt, data: event.request.data },
+    event: { type, category: request.category ?? null, acceptedAt, data: request.data, version },
     content: contentOf(event),
     recipient: null,
     cancelled: false,

@@ -88,11 +88,12 @@ export async function currentVersions(db: Queryable, owner: string): Promise<Cur
   return rows;
 }
 
-/** Whose types changed within the last so many milliseconds. */
+/** Whose types or settings changed within the last so many milliseconds. */
 export async function changedOwners(db: Queryable, withinMs: number): Promise<string[]> {
   const { rows } = await db.query<{ tenant_id: string }>({
     name: 'event-types-changed',
-    text: 'select distinct tenant_id from carillon.event_types where updated_at >= carillon.now() - make_interval(secs => $1::float8 / 1000)',
+    text: `select tenant_id from carillon.event_types where updated_at >= carillon.now() - make_interval(secs => $1::float8 / 1000)
+            union select id from carillon.tenants where updated_at >= carillon.now() - make_interval(secs => $1::float8 / 1000)`,
     values: [withinMs],
   });
   return rows.map((row) => row.tenant_id);

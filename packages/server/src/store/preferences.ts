@@ -3,7 +3,7 @@ import { DELIVERY_STATES as S } from '../domain/delivery.ts';
 import type { Tx } from '../domain/event.ts';
 import { NO_PREFERENCES, type Preferences } from '../domain/preference.ts';
 import { REASONS } from '../domain/reason.ts';
-import type { Throttle } from '../domain/throttle.ts';
+import type { TenantSettings } from '../domain/tenant.ts';
 import { within } from './database.ts';
 import type { UserKey } from './users.ts';
 
@@ -91,13 +91,13 @@ export async function getDefaults(tx: Tx, tenantId: string): Promise<Preferences
 /** What a tenant says of everybody. */
 export interface TenantRules {
   readonly preferences: Preferences | null;
-  readonly throttle: Throttle | null;
+  readonly settings: TenantSettings;
 }
 
 async function loadRules(tx: Tx, tenantIds: readonly string[]): Promise<Map<string, TenantRules>> {
   const { rows } = await within(tx).query<TenantRules & { id: string }>({
     name: 'tenant-rules-load',
-    text: `select t.id, p.preferences, t.settings -> 'throttle' as throttle
+    text: `select t.id, p.preferences, t.settings
              from unnest($1::text[]) as k (id)
             cross join lateral (select id, settings from carillon.tenants t where t.id = k.id offset 0) as t
              left join lateral (select preferences from carillon.preference_defaults p where p.tenant_id = k.id offset 0) as p on true`,
@@ -112,19 +112,21 @@ export interface Defaults {
   readonly read: (tx: Tx, tenantIds: ReadonlySet<string>) => Promise<Defaults['of']>;
   /** As they were last read. */
   readonly of: (tenantId: string) => Preferences | undefined;
-  readonly throttleOf: (tenantId: string) => Throttle | undefined;
+  readonly settingsOf: (tenantId: string) => TenantSettings;
   readonly forget: () => void;
 }
 
 /** How long a change that another process has made goes unnoticed. */
 const TTL_MS = 5_000;
 
+const NO_SETTINGS: TenantSettings = {};
+
 export function rememberDefaults(monotonicMs: () => number): Defaults {
   const known = new Map<string, { readonly rules: TenantRules | undefined; readonly untilMs: number }>();
   const of = (tenantId: string) => known.get(tenantId)?.rules?.preferences ?? undefined;
   return {
     of,
-    throttleOf: (tenantId) => known.get(tenantId)?.rules?.throttle ?? undefined,
+    settingsOf: (tenantId) => known.get(tenantId)?.rules?.settings ?? NO_SETTINGS,
     read: async (tx, tenantIds) => {
       const nowMs = monotonicMs();
       const old = [...tenantIds].filter((id) => (known.get(id)?.untilMs ?? 0) <= nowMs);

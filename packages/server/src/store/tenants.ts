@@ -72,6 +72,16 @@ export async function findTenant(tx: Tx, id: string): Promise<Tenant | undefined
   return rows[0];
 }
 
+/** None for a tenant that is not there. */
+export async function tenantSettings(db: Queryable, id: string): Promise<TenantSettings> {
+  const { rows } = await db.query<{ settings: TenantSettings }>({
+    name: 'tenants-settings',
+    text: 'select settings from carillon.tenants where id = $1',
+    values: [id],
+  });
+  return rows[0]?.settings ?? {};
+}
+
 /** Null leaves a field as it is. Undefined for a tenant that is not there. */
 export async function updateTenant(
   tx: Tx,

@@ -65,6 +65,8 @@ export interface DeliveryRecord {
   readonly maxAttempts: number | null;
   readonly cancelRequested: boolean;
   readonly lastError: string | null;
+  /** Of its channel's templates. */
+  readonly warnings?: readonly string[] | null | undefined;
 }
 
 /** A row of `attempts`. */
@@ -90,7 +92,7 @@ export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.acce
 const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata, n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt", n.warnings`;
 const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.destination_id as "destinationId", d.channel, d.address, d.status, d.reason, d.critical,
   d.due_at as "dueAt", d.expires_at as "expiresAt", d.created_at as "createdAt", d.sent_at as "sentAt", d.finished_at as "finishedAt", d.attempt_count as "attemptCount",
-  d.max_attempts as "maxAttempts", d.cancel_requested as "cancelRequested", d.last_error as "lastError"`;
+  d.max_attempts as "maxAttempts", d.cancel_requested as "cancelRequested", d.last_error as "lastError", d.warnings`;
 const ENTRY = `a.delivery_id as "deliveryId", a.number, a.kind, a.at, a.duration_ms as "durationMs", a.provider, a.outcome, a.reason, a.status, a.detail, a.response,
   a.next_attempt_at as "nextAttemptAt"`;
 

@@ -66,6 +66,10 @@ const PROVOKED: Readonly<Partial<Record<ErrorCode, () => Promise<Told>>>> = {
   expectation_failed: () => raw([...HEAD, 'expect: a-miracle']),
   invalid: () => post('/v1/events', { ...EVENT, severty: 'high' }),
   recipients_missing: () => post('/v1/events', { type: 'x' }),
+  event_type_unknown: async () => {
+    const { api_key: first } = (await server.api('POST', '/v1/tenants', { id: 'strict', settings: { unknown_type: 'refuse' } })).body;
+    return post('/v1/events', EVENT, { authorization: `Bearer ${first.key}` });
+  },
   schedule_invalid: () => post('/v1/events', { ...EVENT, scheduled_for: PAST }),
   idempotency_mismatch: async () => {
     await post('/v1/events', EVENT, { 'idempotency-key': 'mismatched' });

@@ -3,7 +3,8 @@ import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ChannelFacts, ChannelName } from '../../domain/channel.ts';
 import type { Destination } from '../../domain/destination.ts';
-import type { Tx } from '../../domain/event.ts';
+import { CarillonError } from '../../domain/error.ts';
+import { INLINE_TYPE, type Tx } from '../../domain/event.ts';
 import type { ReasonCode } from '../../domain/reason.ts';
 import type { Vault } from '../../lib/crypto.ts';
 import { parseDuration } from '../../lib/duration.ts';
@@ -20,6 +21,7 @@ import {
   updateDestination,
   type DestinationKey,
 } from '../../store/destinations.ts';
+import { pointerOf } from '../body.ts';
 import { addCors, addPreflight } from '../cors.ts';
 import {
   destinationSchemas,
@@ -47,6 +49,8 @@ export interface DestinationDeps extends AddressChecks {
   readonly corsOrigins: readonly string[];
   readonly random: (bytes: number) => Buffer;
   readonly now: () => Date;
+  /** Those of these event types that the tenant refuses, as its catalog does not have them. */
+  readonly refusedTypes: (tenantId: string, types: readonly string[]) => Promise<readonly string[]>;
   /** After the commit: what is remembered of this tenant's destinations no longer holds. */
   readonly changed: (tenantId: string) => void;
   /** After the commit: something is due now. */
@@ -103,6 +107,7 @@ function createRoute(app: App, deps: DestinationDeps): void {
       const config = toConfig(deps.channels.get(body.channel), body.config, deps);
       const fresh = { tenantId, id: newId(deps.now()), channel: body.channel, secret: deps.random(SECRET_BYTES) };
       const answer = await once(deps.once, request, async (tx) => {
+        await checkSwitches(deps, tenantId, Object.keys(body.events));
         const made = view(deps)(await createDestination(tx, deps.vault, { ...fresh, ...toSettings(body), ...config }));
         return { status: 201, body: made, location: `/v1/destinations/${made.id}` };
       });
@@ -110,6 +115,22 @@ function createRoute(app: App, deps: DestinationDeps): void {
       return sendAnswer(reply, answer);
     },
   );
+}
+
+/** Throws `invalid` for switches of events that can never come. */
+async function checkSwitches({ refusedTypes }: DestinationDeps, tenantId: string, types: readonly string[]): Promise<void> {
+  const unknown = await refusedTypes(
+    tenantId,
+    types.filter((type) => type !== '*' && type !== INLINE_TYPE),
+  );
+  if (unknown.length === 0) return;
+  throw new CarillonError('invalid', 'Some events are not in the catalog.', {
+    errors: unknown.map((type) => ({
+      pointer: pointerOf(['events', type]),
+      code: 'unknown_type',
+      detail: 'The catalog has no such type.',
+    })),
+  });
 }
 
 function readRoutes(app: App, deps: DestinationDeps): void {
@@ -139,6 +160,8 @@ function changeRoutes(app: App, deps: DestinationDeps): void {
       const answer = await database.asTenant(tenantId, async (tx) => {
         const key = keyOf(request);
         const now = found(await lockDestination(tx, vault, key));
+        const added = Object.keys(body.events ?? {}).filter((type) => !Object.hasOwn(now.events, type)); // a type may have been retired since
+        await checkSwitches(deps, tenantId, added);
         const config = body.config === undefined ? now : toConfig(deps.channels.get(now.channel), body.config, deps);
         const { addresses, list, headers } = config;
         const wanted = { ...key, ...merged(now, body), addresses, list, headers };

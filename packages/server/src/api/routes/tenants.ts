@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { CarillonError } from '../../domain/error.ts';
 import type { Tx } from '../../domain/event.ts';
 import { isTestTenant, testTenantOf } from '../../domain/tenant.ts';
+import { isBaseUrl } from '../../lib/link.ts';
 import { MAX_PER_WINDOW, MAX_WINDOW_S, THROTTLE_PER } from '../../domain/throttle.ts';
 import type { Database } from '../../store/database.ts';
 import { createTenant, findTenant, listTenants, updateTenant, type SealedSecret, type Tenant } from '../../store/tenants.ts';
@@ -13,6 +14,7 @@ import { once, sendAnswer } from '../idempotency.ts';
 import { directionOf, listQuery, toDirectedPage } from '../paging.ts';
 import type { App } from '../request.ts';
 import { callerId, callerIdParams, page, toWire, wireTime } from '../schema.ts';
+import { locale } from '../user-schema.ts';
 
 export interface TenantDeps extends KeyMaker {
   readonly database: Pick<Database, 'transaction'>;
@@ -34,6 +36,8 @@ const newId = callerId
     error: '`:test` ends the name of a sibling, which is made with its tenant.',
     params: { code: 'reserved' },
   });
+const MAX_BASE_URL = 500;
+const MAX_DEFAULTS = 20;
 const name = z.string().trim().min(1).max(128);
 const Throttle = z.strictObject({
   max_per_window: z.int().min(0).max(MAX_PER_WINDOW).describe('0: not throttled.'),
@@ -43,6 +47,24 @@ const Throttle = z.strictObject({
 const Settings = z.strictObject({
   rate_limit: RateLimitBody.optional().describe("For all keys together, instead of the installation's."),
   throttle: Throttle.optional().describe("Notifications for each user, instead of the installation's."),
+  unknown_type: z
+    .enum(['generic', 'refuse'])
+    .optional()
+    .describe('Events whose type the catalog does not have: told in general words (default), or refused as `event_type_unknown`.'),
+  base_url: z
+    .string()
+    .max(MAX_BASE_URL)
+    .refine(isBaseUrl, { error: 'An http or https address without query.', params: { code: 'invalid_url' } })
+    .optional()
+    .describe('Where links that are paths lead, outside the inbox. Without it mails and chats carry no button for them.'),
+  locale: locale.optional().describe('Of texts for destinations, and for users who have none.'),
+  default_recipients: z
+    .array(z.union([callerId, z.strictObject({ role: callerId }), z.strictObject({ topic: callerId })]))
+    .min(1)
+    .max(MAX_DEFAULTS)
+    .readonly()
+    .optional()
+    .describe('Whom `default` means in an event type. Not set: the roles `owner`, `admin` and `team_admin`.'),
 });
 const NewTenant = z.strictObject({ id: newId, name: name.optional(), settings: Settings.optional() });
 const Change = z.strictObject({ name: name.optional(), settings: Settings.optional().describe('Replaces all of them.') });
