@@ -9,6 +9,7 @@ import { startServer, type Reply, type TestServer } from '../harness/server.ts';
 /** POSTs that know no keys, each with its reason. */
 const WITHOUT: Readonly<Record<string, string>> = {
   'POST /v1/destinations/:id/test': 'A test send writes nothing, so that there is nothing to do once: each one is a send.',
+  'POST /v1/events/preview': 'A preview writes nothing, and what would become of the event may change.',
   'POST /dev/receiver': 'A page of development that keeps what was sent, as often as it was sent.',
 };
 const SECRETS = ['token', 'ticket', 'key', 'secret'];

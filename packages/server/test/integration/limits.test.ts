@@ -41,6 +41,13 @@ async function made(path: string, body: object) {
   return (await answer.json()) as { key: string; api_key: { key: string } };
 }
 
+/** How many more each process answers before it refuses: what it was lent is its own, asked for or not. */
+async function leftOver(key: string): Promise<number> {
+  let admitted = 0;
+  for (const one of processes) while ((await get(one, key)).status === 200) admitted++;
+  return admitted;
+}
+
 /** How many of so many requests to each process at once are answered, and the answers that were not. */
 async function flood(keys: readonly string[], each: number): Promise<{ admitted: number; refused: Response[] }> {
   const answers = await Promise.all(processes.flatMap((one) => keys.flatMap((key) => Array.from({ length: each }, () => get(one, key)))));
@@ -57,7 +64,7 @@ test('two processes admit no more than the limit together, and say so', async ()
   expect(first.headers.get('ratelimit')).toMatch(/^"default";r=199;t=\d+$/);
 
   const { admitted, refused } = await flood([key], 150);
-  expect(admitted).toBe(199);
+  expect(admitted + (await leftOver(key))).toBe(199);
   const [refusal] = refused;
   expect(refusal!.headers.get('ratelimit')).toMatch(/^"default";r=0;t=\d+$/);
   const retryAfterS = Number(refusal!.headers.get('retry-after'));
@@ -79,7 +86,8 @@ test('all keys of a tenant share its limit; one that is changed counts within se
   const settings = { rate_limit: { requests: 60, window_seconds: 3_600 } };
   const { key: first } = (await made('/v1/tenants', { id: 'crowded', settings })).api_key;
   const { key: second } = await made('/v1/api-keys', { name: 'second', scopes: ['users:read'], tenant_id: 'crowded' });
-  expect((await flood([first, second], 50)).admitted).toBe(60);
+  const { admitted } = await flood([first, second], 50);
+  expect(admitted + (await leftOver(first))).toBe(60);
 
   const change = { settings: { rate_limit: { requests: 100, window_seconds: 3_600 } } };
   const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };

@@ -66,7 +66,7 @@ const Preview = z.object({
 
 export function previewRoutes(app: App, deps: PreviewDeps): void {
   const body = bodySchema(deps);
-  app.post('/v1/events/preview', { config: READ, schema: { body, response: { 200: Preview } } }, async (request) => {
+  app.post('/v1/events/preview', { config: READ, schema: { body, writesNothing: true, response: { 200: Preview } } }, async (request) => {
     const { at, ...wire } = request.body;
     const event = await eventAt(deps, request, { wire, at: timeOf(at, deps) });
     return viewPreview(event, await deps.preview(event, MAX_RECIPIENTS));
