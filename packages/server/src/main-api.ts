@@ -23,6 +23,7 @@ import { notificationAliasRoutes } from './api/routes/notifications-alias.ts';
 import { notificationRoutes } from './api/routes/notifications.ts';
 import { previewRoutes } from './api/routes/preview.ts';
 import { preferenceRoutes } from './api/routes/preferences.ts';
+import { recurringRoutes } from './api/routes/recurring-events.ts';
 import { referenceRoutes } from './api/routes/reference.ts';
 import { suppressionRoutes } from './api/routes/suppressions.ts';
 import { tenantRoutes } from './api/routes/tenants.ts';
@@ -48,6 +49,7 @@ import type { Core } from './main-core.ts';
 import type { Signing } from './main-signing.ts';
 import { makeSendTest, type Destinations } from './main-destinations.ts';
 import { makePreview } from './main-preview.ts';
+import type { Recurring } from './main-recurring.ts';
 import type { Stages } from './main-stages.ts';
 import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
@@ -82,6 +84,7 @@ export interface ApiDeps {
   readonly quietUntil: Core['quietUntil'];
   readonly destinations: Destinations;
   readonly stages: Stages;
+  readonly recurring: Recurring;
   readonly feed: Feed;
   readonly catalog: CatalogParts;
   readonly hints: Pick<Hints, 'catalog'>;
@@ -162,10 +165,11 @@ type Shared = Pick<InboxDeps, 'once' | 'published'> & Pick<DoorDeps, 'accepted'>
 function producerRoutes(app: App, deps: ApiDeps, shared: Shared): void {
   const { config, clock, stages, egress } = deps;
   const { accept, recall } = stages.acceptor;
-  const checks = { ...addressChecks(egress), channelNames: namesOf(deps.channels) };
+  const checks = { ...addressChecks(egress), channelNames: [...deps.channels.facts.keys()] };
   const { catalog, makeVersion } = deps.catalog;
   const door = { accept, recall, eventType: catalog.find, now: clock.now, maxScheduleDays: config['schedule.max_days'], ...checks };
   eventRoutes(app, { ...shared, ...door });
+  recurringRoutes(app, { ...shared, ...door, wakeRecurring: deps.recurring.changed });
   previewRoutes(app, { ...door, preview: makePreview(deps) });
   notificationRoutes(app, { ...shared, ...door });
   notificationAliasRoutes(app, { ...shared, ...door });
@@ -313,10 +317,6 @@ function verdictOf(refusal: string | undefined): { ok: true } | { ok: false; rea
 /** After a person's retry: one policy more. */
 function attemptsOf({ facts }: Registry): Record<ChannelName, number> {
   return Object.fromEntries([...facts.values()].map(({ name, delaysMs }) => [name, delaysMs.length + 1]));
-}
-
-function namesOf({ facts }: Registry): ChannelName[] {
-  return [...facts.keys()];
 }
 
 /** Users not seen before are made, where the installation wants that. */

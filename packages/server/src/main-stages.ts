@@ -145,6 +145,12 @@ function handOver(
   for (const { channel, reason, count } of decisions) metrics.decided(channel, reason, count);
 }
 
+/** With their numbers, where they have an order to keep. */
+export async function writeEvents(tx: Tx, rows: Parameters<typeof insertEvents>[1]): Promise<void> {
+  const ordered = rows.flatMap(({ event }) => (event.request.ordering_key === undefined ? [] : [event]));
+  await Promise.all([insertEvents(tx, rows), numberEvents(tx, ordered)]);
+}
+
 function acceptorOn({ config, database, clock, hints, metrics, log }: StageDeps, path: Path): Acceptor {
   return makeAcceptor<Routed>({
     inTransaction: database.transaction,
@@ -154,10 +160,7 @@ function acceptorOn({ config, database, clock, hints, metrics, log }: StageDeps,
     isKnownKey,
     recallKey: async (tenantId, key) => (await recallKeys(database.engine, [{ ...key, tenantId }]))[0],
     storeAnswer,
-    insertEvents: async (tx, rows) => {
-      const ordered = rows.flatMap(({ event }) => (event.request.ordering_key === undefined ? [] : [event]));
-      await Promise.all([insertEvents(tx, rows), numberEvents(tx, ordered)]);
-    },
+    insertEvents: writeEvents,
     mentionUsers: mentionerOf(config),
     routeNow: config.roles.includes('router') ? path.route : null,
     places: path.places,

@@ -11,6 +11,7 @@ import { makeChannels } from './main-channels.ts';
 import { makeSigning } from './main-signing.ts';
 import { makeCore, type Core } from './main-core.ts';
 import { makeDestinations } from './main-destinations.ts';
+import { makeRecurring, type Recurring } from './main-recurring.ts';
 import { makeStages, type Stages } from './main-stages.ts';
 import { makeFeed, type Feed } from './realtime/feed.ts';
 import { memoryHints, postgresHints, readHint, type Hints } from './realtime/hints.ts';
@@ -82,15 +83,16 @@ async function startOn(core: Core): Promise<Running> {
   };
   const destinations = makeDestinations(core);
   const stages = makeStages({ ...core, channels, catalog, destinations, publish, hints: neighbours.hints });
-  neighbours.listen({ stages, feed, catalog: catalog.catalog });
+  const recurring = makeRecurring({ ...core, catalog, stages, hints: neighbours.hints });
+  neighbours.listen({ wake: recurring.wake, feed, catalog: catalog.catalog });
   const scheduler = makeScheduler(
     choresOf(core, [...neighbours.chores, ...catalog.chores, { name: 'webhook-secrets', everyMs: POLL_MS, run: signing.refresh }], stages),
     core.log,
   );
-  const loops = startLoops(core, { stages, feed, scheduler });
+  const loops = startLoops(core, { stages, feed, scheduler, recurring });
   const api = config.roles.includes('api')
     ? await serveApi({
-        ...{ ...core, signing, channels, destinations, catalog, hints: neighbours.hints, stages, feed, publish },
+        ...{ ...core, signing, channels, destinations, catalog, hints: neighbours.hints, stages, recurring, feed, publish },
         processIsReady: loops.ready,
       })
     : undefined;
@@ -100,7 +102,7 @@ async function startOn(core: Core): Promise<Running> {
     openApi: api?.openApi(),
     catchUp: async () => {
       await scheduler.runAll();
-      stages.wake();
+      recurring.wake();
       await feed.lookAll();
     },
     stop: async () => {
@@ -117,7 +119,8 @@ async function startOn(core: Core): Promise<Running> {
 
 /** Who is told what others say. */
 interface Told {
-  readonly stages: Stages;
+  /** Something is due. */
+  readonly wake: () => void;
   readonly feed: Feed;
   readonly catalog: Catalog<Tx>;
 }
@@ -147,7 +150,7 @@ async function meetNeighbours({ opened, database, config, log }: Core): Promise<
     chores: [{ name: 'neighbours', everyMs: POLL_MS, run: sign }],
     listen: (parts) => {
       lookEverywhere = () => {
-        parts.stages.wake();
+        parts.wake();
         void parts.feed.lookAll();
       };
       const onHint = (payload: string) => {
@@ -165,10 +168,10 @@ async function meetNeighbours({ opened, database, config, log }: Core): Promise<
   };
 }
 
-function follow(payload: string, processId: string, { stages, feed, catalog }: Told): void {
+function follow(payload: string, processId: string, { wake, feed, catalog }: Told): void {
   const hint = readHint(payload, processId);
   if (!hint) return;
-  if (hint.work) stages.wake();
+  if (hint.work) wake();
   if (hint.catalog) catalog.forget();
   if (hint.all) void feed.lookAll();
   for (const [tenantId, userId] of hint.inbox) feed.look(tenantId, userId);
@@ -218,11 +221,19 @@ interface Loops {
   readonly drain: (closeDoors: () => Promise<void>) => Promise<void>;
 }
 
-function startLoops({ config, metrics }: Core, { stages, feed, scheduler }: { stages: Stages; feed: Feed; scheduler: Scheduler }): Loops {
+interface Loopers {
+  readonly stages: Stages;
+  readonly feed: Feed;
+  readonly scheduler: Scheduler;
+  readonly recurring: Recurring;
+}
+
+function startLoops({ config, metrics }: Core, { stages, feed, scheduler, recurring }: Loopers): Loops {
   const { roles, drain } = config;
   const [stopRouting, stopDelivery, kill] = [new AbortController(), new AbortController(), new AbortController()];
   let ready = true;
   const chores = scheduler.run(stopRouting.signal);
+  const series = roles.includes('scheduler') ? recurring.run(stopRouting.signal) : undefined;
   const routing = roles.includes('router') ? stages.runRouter(stopRouting.signal) : undefined;
   const delivery = roles.includes('delivery') ? stages.runWorker(stopDelivery.signal, kill.signal) : undefined;
   const beating = setInterval(() => {
@@ -238,7 +249,7 @@ function startLoops({ config, metrics }: Core, { stages, feed, scheduler }: { st
       }, drain);
       await Promise.all([feed.drain(), closeDoors()]);
       stopRouting.abort();
-      await Promise.all([chores, routing]);
+      await Promise.all([chores, series, routing]);
       stopDelivery.abort();
       await delivery;
       clearTimeout(deadline);

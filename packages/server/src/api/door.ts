@@ -66,13 +66,19 @@ export async function acceptOne(
   return { body: oneOf(compose(answer.results)), replayed: false };
 }
 
+/** Of a request, what an event is made with. */
+export interface Sender {
+  readonly caller: Pick<Caller, 'tenantId'>;
+  readonly headers: FastifyRequest['headers'];
+}
+
 /** The event that this item would become, were it sent at that time. Throws what its answer would be. */
 export async function eventAt(
   deps: Pick<DoorDeps, 'eventType' | 'maxScheduleDays'>,
-  request: FastifyRequest,
+  sender: Sender,
   { wire, at }: { wire: EventWire; at: Date },
 ): Promise<CarillonEvent> {
-  const item = await prepare(wire, contextOf({ ...deps, now: () => at }, request));
+  const item = await prepare(wire, contextOf({ ...deps, now: () => at }, sender));
   if (item instanceof CarillonError) throw item;
   return item.event;
 }
@@ -108,12 +114,9 @@ interface Context {
   readonly typeOf: (wire: EventWire) => ReturnType<DoorDeps['eventType']>;
 }
 
-function contextOf(
-  { now, maxScheduleDays, eventType }: Pick<DoorDeps, 'now' | 'maxScheduleDays' | 'eventType'>,
-  request: FastifyRequest,
-): Context {
-  const { tenantId } = request.caller;
-  const traceparent = readTraceparent(request.headers.traceparent);
+function contextOf({ now, maxScheduleDays, eventType }: Pick<DoorDeps, 'now' | 'maxScheduleDays' | 'eventType'>, sender: Sender): Context {
+  const { tenantId } = sender.caller;
+  const traceparent = readTraceparent(sender.headers.traceparent);
   const at = now();
   return {
     of: (filled) => ({ tenantId, now: at, id: newId(at), traceparent, maxScheduleDays, filled }),

@@ -5,6 +5,7 @@ import { REASONS } from '../domain/reason.ts';
 import { firstIdAt, timeOf } from '../lib/id.ts';
 import { bounds } from './arrays.ts';
 import { within } from './database.ts';
+import { eraseFromSeries } from './recurring-events.ts';
 import type { UserKey } from './users.ts';
 
 /** Ids of what the user was told. */
@@ -21,6 +22,7 @@ export async function eraseUser(tx: Tx, user: UserKey): Promise<boolean> {
   const told = await findTold(tx, user);
   await eraseRequests(tx, user, [...new Set([...told.events, ...(await findWaiting(tx, user))])]);
   if (!(await deleteUser(tx, user))) return false;
+  await eraseFromSeries(tx, user.tenantId, user.id);
   await eraseThrottles(tx, user);
   await emptyInbox(tx, user);
   await blankNotifications(tx, user);

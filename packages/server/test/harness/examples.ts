@@ -33,6 +33,8 @@ export async function somethingOfEachKind(
   const [mailed] = (await api('GET', `/v1/deliveries?event_id=${mail}`)).body.data;
   const config = { webhook_url: 'http://127.0.0.1:9' }; // nobody listens: a test of it fails, and that is its answer
   const destination = await api('POST', '/v1/destinations', { name: 'Ops', channel: 'webhook', config });
+  const series = { name: 'Stand-up', cron: '0 9 * * *', event: { to: ['ada'], subject: 'Hello' } };
+  const recurring = await api('POST', '/v1/recurring-events', series);
   const key = await api('POST', '/v1/api-keys', { name: 'example', scopes: ['events:write'] });
   const token = (await api('POST', '/v1/users/ada/token')).body.token as string;
   return {
@@ -44,6 +46,7 @@ export async function somethingOfEachKind(
       [ids.DELIVERY]: (await failed()).id,
       [ids.MAILED]: mailed.id,
       [ids.DESTINATION]: destination.body.id,
+      [ids.RECURRING]: recurring.body.id,
       [ids.KEY]: key.body.id,
     },
   };

@@ -8,7 +8,13 @@ import { startServer, type TestServer } from '../harness/server.ts';
 
 const REPOSITORY = resolve(import.meta.dirname, '../../../..');
 /** Calls with their answers. */
-const ANSWERED = ['docs/guides/errors.md', 'docs/guides/idempotency.md', 'docs/guides/preview.md', 'docs/guides/system-notifications.md'];
+const ANSWERED = [
+  'docs/guides/errors.md',
+  'docs/guides/idempotency.md',
+  'docs/guides/preview.md',
+  'docs/guides/system-notifications.md',
+  'docs/guides/time.md',
+];
 
 /** Calls that succeed: of the others the test of the guide itself takes care. */
 const CALLED = ['cloudevents', 'cloudflare-access', 'notifications-alias', 'tenants-and-keys', 'test-keys'].map(

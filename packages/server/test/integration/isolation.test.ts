@@ -14,7 +14,8 @@ let server: TestServer;
 /** With all that a tenant's own key may do. */
 let theirKey: string;
 let tables: string[] = [];
-const ids = { event: '', notification: '', delivery: '', key: '', destination: '' };
+const ids = { event: '', notification: '', delivery: '', key: '', destination: '', recurring: '' };
+const RECURRING = { name: 'planted', cron: '0 9 * * *', event: { to: ['planted'], subject: 'planted' } };
 const DESTINATION = { name: 'planted', channel: 'webhook', config: { webhook_url: 'https://example.org/planted' } };
 
 beforeAll(async () => {
@@ -40,6 +41,7 @@ beforeAll(async () => {
   ids.notification = notification.id;
   ids.delivery = notification.deliveries.find((one: { channel: string }) => one.channel === 'email').id;
   ids.key = (await server.api('GET', '/v1/api-keys')).body.data[0].id;
+  ids.recurring = (await server.api('POST', '/v1/recurring-events', RECURRING)).body.id;
   ids.destination = (await server.api('POST', '/v1/destinations', DESTINATION)).body.id;
   tables = (await tablesWithTenant()).map(({ name }) => name);
 }, 60_000);
@@ -59,6 +61,7 @@ async function addTenant(): Promise<void> {
   await asThem('PUT', '/v1/topics/theirs/subscriptions/bob');
   await asThem('PUT', '/v1/preferences/defaults', {});
   await asThem('PUT', '/v1/event-types/type-of-theirs', { files: { 'event.yaml': '' } });
+  await asThem('POST', '/v1/recurring-events', { ...RECURRING, name: 'theirs', event: { to: ['bob'], subject: 'theirs' } });
   expect(
     (await asThem('POST', '/v1/destinations', { ...DESTINATION, name: 'theirs', config: { webhook_url: 'https://example.com/' } })).status,
   ).toBe(201);
@@ -263,6 +266,7 @@ function idsFor(path: string): [ours: string, unknown: string] {
     '/v1/inbox/': [ids.notification, publicId('ntf', fresh)],
     '/v1/deliveries/': [ids.delivery, publicId('dlv', fresh)],
     '/v1/destinations/': [ids.destination, publicId('dst', fresh)],
+    '/v1/recurring-events/': [ids.recurring, publicId('rec', fresh)],
     '/v1/api-keys/': [ids.key, publicId('key', fresh)],
     '/v1/event-types/': ['type-of-ours', 'type-of-nobody'],
     '/v1/users/': [USER, 'a-user-of-nobody'],

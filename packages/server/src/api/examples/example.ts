@@ -25,6 +25,7 @@ export const DELIVERY = 'dlv_01kakx2v5sfqr8wjz7m3c9h4tf';
 /** By mail. */
 export const MAILED = 'dlv_01kakx2v5sfqr8wjz7m3c9h4th';
 export const DESTINATION = 'dst_01kakx2v5sfqr8wjz7m3c9h4tj';
+export const RECURRING = 'rec_01kakx2v5sfqr8wjz7m3c9h4tk';
 export const KEY = 'key_01kakx2v5sfqr8wjz7m3c9h4tg';
 
 /** The call as people type it. `$CARILLON` is where the server listens, `$KEY` an API key, `$TOKEN` a user's token. */

@@ -1,5 +1,5 @@
 /** For those who send: events, notifications, and what became of them. */
-import { DELIVERY, EVENT, NOTIFICATION, TOLD, type Examples } from './example.ts';
+import { DELIVERY, EVENT, NOTIFICATION, RECURRING, TOLD, type Examples } from './example.ts';
 
 const TELLING = { to: ['ada'], subject: 'Disk almost full', body: '92 % used', severity: 'high', tags: ['system'] };
 
@@ -34,6 +34,20 @@ export const PRODUCING: Examples = {
   'GET /api/notifications': { summary: 'List what was submitted (alias)', query: { limit: '10', offset: '0', deleted: 'true' } },
   'GET /api/notifications/:id': { summary: 'Read what was submitted (alias)', path: { id: TOLD } },
   'DELETE /api/notifications/:id': { summary: 'Mark as deleted, and send nothing more of it (alias)', path: { id: TOLD } },
+
+  'POST /v1/recurring-events': {
+    summary: 'Report the same event again and again',
+    body: {
+      name: 'Stand-up',
+      cron: '0 9 * * mon-fri',
+      time_zone: 'Europe/Berlin',
+      event: { to: ['ada'], subject: 'Stand-up in ten minutes' },
+    },
+  },
+  'GET /v1/recurring-events': { summary: 'List recurring events, newest first', query: { limit: '10' } },
+  'GET /v1/recurring-events/:id': { summary: 'Read a recurring event with its next times', path: { id: RECURRING } },
+  'PATCH /v1/recurring-events/:id': { summary: 'Change or pause a recurring event', path: { id: RECURRING }, body: { active: false } },
+  'DELETE /v1/recurring-events/:id': { summary: 'End a recurring event', path: { id: RECURRING } },
 
   'GET /v1/deliveries': { summary: 'List deliveries, newest first', query: { status: 'failed', limit: '10' } },
   'GET /v1/deliveries/:id': { summary: 'Read a delivery with its attempts', path: { id: DELIVERY } },

@@ -4,7 +4,8 @@ import { CarillonError } from '../../domain/error.ts';
 import type { CarillonEvent } from '../../domain/event.ts';
 import { LAYERS } from '../../domain/preference.ts';
 import { eventAt, type DoorDeps } from '../door.ts';
-import { eventSchemas, type AddressChecks, type ChannelChecks, type EventWire } from '../event-schema.ts';
+import { eitherOf, eitherShape } from '../either-schema.ts';
+import type { AddressChecks, ChannelChecks, EventWire } from '../event-schema.ts';
 import { viewPreview, type Previewed } from '../preview-view.ts';
 import type { App } from '../request.ts';
 import { timestamp, wireTime } from '../schema.ts';
@@ -73,26 +74,9 @@ export function previewRoutes(app: App, deps: PreviewDeps): void {
   });
 }
 
-/** A body of POST /v1/events or of POST /v1/notifications. */
 function bodySchema(deps: PreviewDeps): z.ZodType<EventWire & { readonly at?: Date | undefined }> {
-  const { event, notification } = eventSchemas(deps);
-  return z
-    .strictObject({
-      ...notification.shape,
-      ...event.shape,
-      type: event.shape.type.optional(),
-      at: timestamp.optional().describe('As if it were sent then, with everything else as it is now. Absent: now.'),
-    })
-    .refine(({ type, subject, body }) => type !== undefined || subject !== undefined || body !== undefined, {
-      path: ['type'],
-      error: '`type`, or `subject` or `body`, is needed.',
-      params: { code: 'required' },
-    })
-    .refine(({ type, data, subject, body }) => (type === undefined ? data === undefined : subject === undefined && body === undefined), {
-      path: ['type'],
-      error: 'Either `type` with its `data`, or words of your own in `subject` and `body`.',
-      params: { code: 'invalid_combination' },
-    });
+  const at = timestamp.optional().describe('As if it were sent then, with everything else as it is now. Absent: now.');
+  return eitherOf(z.strictObject({ ...eitherShape(deps), at }));
 }
 
 function timeOf(at: Date | undefined, { now, maxScheduleDays }: PreviewDeps): Date {

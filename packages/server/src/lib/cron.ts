@@ -1,0 +1,42 @@
+/**
+ * Cron with a zone: five fields (minute, hour, day, month, weekday) or a nickname such as `@daily`. A fixed time that the clock
+ * leaves out comes at the moment of the jump, one that it shows twice comes the first time only; `*` and steps follow the clock.
+ */
+import { Cron } from 'croner';
+
+export interface CronRule {
+  readonly cron: string;
+  /** IANA name. */
+  readonly timeZone: string;
+}
+
+const FIELDS = 5;
+
+function open({ cron, timeZone }: CronRule): Cron {
+  return new Cron(cron, { timezone: timeZone, mode: '5-part', fixedTimeRule: 'no-wildcard' });
+}
+
+/** What is wrong with it; undefined when nothing is. */
+export function cronProblem(cron: string): string | undefined {
+  if (!cron.startsWith('@') && cron.trim().split(/\s+/).length !== FIELDS) return 'Five fields: minute, hour, day, month, weekday.';
+  try {
+    open({ cron, timeZone: 'UTC' });
+    return undefined;
+  } catch (error) {
+    return (error as Error).message.replace(/^CronPattern: /, '');
+  }
+}
+
+/** Null: never again. */
+export function nextRun(rule: CronRule, after: Date): Date | null {
+  return open(rule).nextRun(after);
+}
+
+export function nextRuns(rule: CronRule, after: Date, count: number): Date[] {
+  return open(rule).nextRuns(count, after);
+}
+
+/** The last time that is not after `until`; null: there was none. */
+export function latestRun(rule: CronRule, until: Date): Date | null {
+  return open(rule).previousRuns(1, new Date(until.getTime() + 1))[0] ?? null;
+}
