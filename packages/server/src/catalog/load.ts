@@ -66,6 +66,11 @@ function readType(folder: string, problems: Problem[], type: string): EventTypeF
   return files;
 }
 
+/** Files of one type, below the catalog's folder. */
+export function filesIn(directory: string, type: string): string[] {
+  return Object.keys(readType(join(directory, type), [], type)).map((name) => `${type}/${name}`);
+}
+
 function readFolder(parent: string, folder: string): EventTypeFiles {
   const files = entriesOf(join(parent, folder)).filter((entry) => isShown(entry) && entry.isFile());
   return Object.fromEntries(files.map(({ name }) => [`${folder}/${name}`, readFileSync(join(parent, folder, name), 'utf8')]));
