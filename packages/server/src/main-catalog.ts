@@ -1,6 +1,6 @@
 /** The catalog, wired: the operator's files, what tenants pushed, and how processes hear of changes. Part of the composition root. */
 import { existsSync } from 'node:fs';
-import { bundle, toVersion } from './catalog/bundle.ts';
+import { bundle, checkFiles, toVersion } from './catalog/bundle.ts';
 import type { KnownChannels } from './catalog/channel-rules.ts';
 import { makeCatalog, type Catalog } from './catalog/catalog.ts';
 import { fingerprint, loadCatalog } from './catalog/load.ts';
@@ -101,7 +101,7 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
   return {
     catalog,
     ...renderers(catalog, (tenantId) => ({ productName: config.product_name, tenant: defaults.settingsOf(tenantId) })),
-    makeVersion: (type, files) => makeVersion(sandbox, known, { type, files }),
+    makeVersion: (of, files) => makeVersion(sandbox, known, { ...of, files }),
     chores: [
       ...(opened.exclusive ? [] : [{ name: 'catalog-changes', everyMs: POLL_MS, run: () => forgetChanged(database, catalog) }]),
       ...(directory !== undefined && config.env === 'development' ? [reload({ directory, known, install, log })] : []),
@@ -195,16 +195,19 @@ type Made = ReturnType<EventTypeDeps['makeVersion']>;
 async function makeVersion(
   sandbox: Sandbox,
   channels: KnownChannels,
-  { type, files: given }: { type: string; files: EventTypeFiles },
+  { tenantId, type, files: given }: { tenantId: string; type: string; files: EventTypeFiles },
 ): Made {
   const isShared = (name: string) => name.startsWith('_');
   const own = Object.fromEntries(Object.entries(given).filter(([name]) => !isShared(name)));
   const version = toVersion(type, bundle(own, Object.fromEntries(Object.entries(given).filter(([name]) => isShared(name)))));
+  // Of these only what is used becomes part of the version: a wrong name is said all the same.
+  const unusable = checkFiles(given, Object.keys(channels)).filter(({ file }) => isShared(file));
   const ran = await sandbox.run<{ problems: Problem[]; mistakes: Problem[] }>(
-    { key: `${version.version}:check`, type, files: version.files },
+    { owner: tenantId, key: `${version.version}:check`, type, files: version.files },
     { kind: 'validate', channels },
   );
   if (!ran.ok) return { ok: false, problems: [{ file: '.', message: `can't be checked: ${ran.detail}` }] };
-  if (ran.value.problems.length > 0) return { ok: false, problems: ran.value.problems };
+  const problems = [...unusable, ...ran.value.problems.filter(({ file }) => !unusable.some((one) => one.file === file))];
+  if (problems.length > 0) return { ok: false, problems };
   return { ok: true, made: { ...version, summary: summaryIn(version.files) }, warnings: ran.value.mistakes };
 }

@@ -215,6 +215,7 @@ function routerOn({ database, clock, metrics, log }: StageDeps, path: Path, stop
     scheduledLate: (event: CarillonEvent) => {
       metrics.scheduledLate((clock.now().getTime() - event.dueAt.getTime()) / 1_000);
     },
+    monotonicMs: clock.monotonicMs,
     isUnavailable,
     log,
   };

@@ -258,7 +258,7 @@ function excludedOf({ exclude = [] }: Pick<EventWire, 'exclude'>, byType: readon
 }
 
 function filledRequest(wire: EventWire, filled: Filled): EventRequest {
-  const { to, data, channels, actionUrl, critical, category, exclude, delays, warnings, throttle, destinations } = filled;
+  const { to, data, channels, actionUrl, critical, category, exclude, delays, warnings, throttle, destinations, tenantTemplates } = filled;
   return {
     ...toRequest(wire, to),
     data,
@@ -270,6 +270,7 @@ function filledRequest(wire: EventWire, filled: Filled): EventRequest {
     throttle,
     destinations: destinations === false ? false : undefined,
     delays,
+    tenant_templates: tenantTemplates || undefined,
     warnings: warnings.length > 0 ? warnings : undefined,
   };
 }

@@ -3,23 +3,19 @@
  * event, so that what is known costs no wait; told by hints, and by asking now and then, when somebody else changed it.
  */
 import { CarillonError } from '../domain/error.ts';
-import type { Asked, CurrentType, EventTypeVersion } from '../domain/event-type.ts';
+import type { Asked, CurrentType } from '../domain/event-type.ts';
 import { makeLru } from '../lib/lru.ts';
 import { makeCurrentTypes, type Current, type LoadCurrent } from './current.ts';
 import type { Sandbox } from './sandbox.ts';
-import { openVersion, type Version } from './version.ts';
+import { openVersion, type StoredVersion, type Version } from './version.ts';
 
 /** Owner of the operator's files, whose templates are trusted. */
 const INSTALLATION = '';
 
-interface Stored extends EventTypeVersion {
-  readonly owner: string;
-}
-
 /** `D` is where to read from: a transaction, or null for one statement by itself. */
 export interface CatalogDeps<D> {
   readonly loadCurrent: LoadCurrent;
-  readonly findVersion: (from: D | null, tenantId: string, version: string) => Promise<Stored | undefined>;
+  readonly findVersion: (from: D | null, tenantId: string, version: string) => Promise<StoredVersion | undefined>;
   readonly sandbox: Sandbox;
 }
 

@@ -57,7 +57,11 @@ export function compileRules(definition: Definition, file: string): { rules: Rul
 }
 
 /** Throws `invalid` where the data does not fit and the type is strict, or tags are required and none are given. */
-export function fill(rules: Rules, asked: Asked, { version, type, checked }: { version: string; type: string; checked: Checked }): Filled {
+export function fill(
+  rules: Rules,
+  asked: Asked,
+  { version, type, checked }: { version: string; type: string; checked: Checked },
+): Omit<Filled, 'tenantTemplates'> {
   const { definition } = rules;
   const { data, errors } = checked;
   if (errors.length > 0 && !definition.lenient) throw misfit(type, errors);

@@ -3,9 +3,21 @@
  * and output, every value escaped for where it is shown, and a missing value empty with a warning. Nothing here throws when
  * it renders: what went wrong is a value.
  */
-import { Context, Liquid, Output, Tag, toValueSync, type Emitter, type TagToken, type Template, type TopLevelToken } from 'liquidjs';
+import {
+  Context,
+  Liquid,
+  Output,
+  Tag,
+  toValueSync,
+  TypeGuards,
+  type Emitter,
+  type TagToken,
+  type Template,
+  type TopLevelToken,
+} from 'liquidjs';
 import { describeError } from '../lib/describe-error.ts';
 import { absoluteLink, isLink } from '../lib/link.ts';
+import { addressOrNone, addressPlace, type AddressPlace } from './address.ts';
 import { escapeFor, insideJson, type Target } from './escape.ts';
 
 const TAGS = ['assign', 'if', 'unless', 'case', 'for', 'break', 'continue', 'comment', '#'];
@@ -83,16 +95,17 @@ export function makeEngine(options: EngineOptions): Compile {
     registerFilters(liquid, options);
     registerTags(liquid, options.partials ?? new Map());
   }
-  return (name, source) => compile(liquid, name, source);
+  const naming: Naming = { options, named: new WeakSet() };
+  return (name, source) => compile(liquid, naming, { name, source });
 }
 
 function keepOnly(table: Record<string, unknown>, names: readonly string[]): void {
   for (const name of Object.keys(table)) if (!names.includes(name)) Reflect.deleteProperty(table, name);
 }
 
-function compile(liquid: Liquid, name: string, source: string): CompiledTemplate {
+function compile(liquid: Liquid, naming: Naming, { name, source }: { name: string; source: string }): CompiledTemplate {
   const templates = liquid.parse(source, name);
-  const keys = nameOutputs(templates, name);
+  const keys = nameOutputs(templates, naming);
   return { render: (scope) => render(liquid, templates, scope, name), variables: variablesOf(liquid, templates), keys };
 }
 
@@ -147,25 +160,40 @@ interface Way {
   readonly raw: boolean;
 }
 
+interface Naming {
+  readonly options: EngineOptions;
+  /** A partial may be in several places, and is named in the first. */
+  readonly named: WeakSet<Template>;
+}
+
 /** Gives every output its own way out, which knows what it is called when it has no value. Returns the keys of `t`. */
-function nameOutputs(templates: readonly Template[], file: string): string[] {
+function nameOutputs(templates: readonly Template[], naming: Naming, above = ''): string[] {
   const keys: string[] = [];
+  let before = above;
   for (const template of templates) {
-    if (template instanceof Output) {
-      const way = template.value.filters.at(-1) as unknown as Way;
-      const { handler } = way;
-      const text = template.token.getText();
-      const name = nameIn(text);
-      way.handler = function (value) {
-        if (value === undefined || value === null) this.context.getRegister(MISSING, new Set<string>()).add(name);
-        return handler.call(this, value);
-      };
-      const key = /^\{\{-?\s*["']([^"']+)["']\s*\|\s*t\b/.exec(text)?.[1];
-      if (key !== undefined) keys.push(key);
-    }
-    keys.push(...nameOutputs(childrenOf(template), file));
+    if (naming.named.has(template)) continue;
+    naming.named.add(template);
+    const children = childrenOf(template);
+    keys.push(...nameOutputs(children, naming, before));
+    if (template instanceof Output) keys.push(...nameOutput(template, addressPlace(before, naming.options)));
+    if (TypeGuards.isHTMLToken(template.token)) before = template.token.getContent();
+    else if (template instanceof Output || children.length > 0) before = '';
   }
   return keys;
+}
+
+function nameOutput({ value: { filters }, token }: Output, address: AddressPlace): string[] {
+  const way = filters.at(-1) as unknown as Way;
+  const { handler } = way;
+  const text = token.getText();
+  const name = nameIn(text);
+  way.handler = function (given) {
+    const value = address === undefined ? given : addressOrNone(given);
+    if (value === undefined || value === null) this.context.getRegister(MISSING, new Set<string>()).add(name);
+    return address === 'field' ? insideJson(plain(value)) : handler.call(this, value);
+  };
+  const key = /^\{\{-?\s*["']([^"']+)["']\s*\|\s*t\b/.exec(text)?.[1];
+  return key === undefined ? [] : [key];
 }
 
 function childrenOf(template: Template): Template[] {
@@ -174,7 +202,10 @@ function childrenOf(template: Template): Template[] {
 }
 
 function nameIn(text: string): string {
-  return text.replace(/^\{\{-?\s*|\s*-?\}\}$/g, '').slice(0, MAX_NAME);
+  return text
+    .replace(/^\{\{-?|-?\}\}$/g, '')
+    .trim()
+    .slice(0, MAX_NAME);
 }
 
 function scopeOf(context: Context): Scope {

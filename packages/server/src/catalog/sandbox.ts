@@ -1,11 +1,13 @@
 /**
  * Threads for what tenants wrote. One order at a time each, so that a deadline is one order's own; a thread that is over it
- * is killed and replaced, and what killed it is not tried again for a while.
+ * is killed and replaced. Tenants take turns, and what is slow again and again is not tried for a while: neither a version
+ * nor a tenant keeps the others waiting.
  */
 import { Worker } from 'node:worker_threads';
 import type { EventTypeFiles } from '../domain/event-type.ts';
 import { describeError } from '../lib/describe-error.ts';
 import type { Order, Reply, Work } from './sandbox-worker.ts';
+import { makePatience, makeTurns, type Patience, type Turns } from './turns.ts';
 
 export interface SandboxOptions {
   readonly deadlineMs: number;
@@ -16,6 +18,7 @@ export interface SandboxOptions {
 
 /** Whose templates, and which version of them. */
 export interface Subject {
+  readonly owner: string;
   readonly key: string;
   readonly type: string;
   readonly files: EventTypeFiles;
@@ -23,18 +26,13 @@ export interface Subject {
 
 export type Ran<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly detail: string };
 
-export interface RunOptions {
-  /** Of an order that was divided: what stops it may be one reader's own, and the version is refused when that repeats. */
-  readonly divided: boolean;
-}
-
 export interface Sandbox {
   /** Never rejects. */
-  readonly run: <T>(subject: Subject, work: Work, options?: RunOptions) => Promise<Ran<T>>;
+  readonly run: <T>(subject: Subject, work: Work) => Promise<Ran<T>>;
   readonly close: () => Promise<void>;
 }
 
-interface Job extends RunOptions {
+interface Job {
   readonly subject: Subject;
   readonly work: Work;
   readonly resolve: (ran: Ran<never>) => void;
@@ -45,45 +43,55 @@ interface Place {
   worker: Worker | undefined;
   ready: boolean;
   job: Job | undefined;
+  sentAtMs: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 interface State {
   readonly options: SandboxOptions;
   readonly places: readonly Place[];
-  readonly waiting: Job[];
-  readonly refusedUntil: Map<string, number>;
-  /** Divided orders that were stopped, by version. */
-  readonly stops: Map<string, { readonly count: number; readonly until: number }>;
+  readonly turns: Turns<Job>;
+  readonly ofVersions: Patience;
+  readonly ofOwners: Patience;
   closed: boolean;
 }
 
-/** How long a version that was stopped is refused unseen: it would do the same again. */
-const REFUSED_MS = 60_000;
-/** Divided orders of one version that may be stopped within that time. With two threads they take three deadlines. */
-const MAX_STOPS = 6;
-const MAX_WAITING = 10_000;
+const WINDOW_MS = 60_000;
+/** In deadlines: one reader's data may stop a good template, and then only his own delivery fails. */
+const VERSION_LIMIT = 5.5;
+const OWNER_LIMIT = 8;
+/** What takes less of the deadline is not slow, only on a busy machine; so many readers at once may take one each. */
+const SLOW = 0.25;
+const READERS = 10;
+const MAX_WAITING = 2_000;
 const LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16, stackSizeMb: 2 };
 const FILE = new URL(import.meta.url.endsWith('.ts') ? './sandbox-worker.ts' : './sandbox-worker.js', import.meta.url);
 
 export function makeSandbox(options: SandboxOptions): Sandbox {
   const places = Array.from(
     { length: options.threads },
-    (): Place => ({ worker: undefined, ready: false, job: undefined, timer: undefined }),
+    (): Place => ({ worker: undefined, ready: false, job: undefined, sentAtMs: 0, timer: undefined }),
   );
-  const state: State = { options, places, waiting: [], refusedUntil: new Map(), stops: new Map(), closed: false };
+  const state: State = {
+    options,
+    places,
+    turns: makeTurns(MAX_WAITING),
+    ofVersions: makePatience(options.deadlineMs * VERSION_LIMIT, WINDOW_MS),
+    ofOwners: makePatience(options.deadlineMs * OWNER_LIMIT, WINDOW_MS),
+    closed: false,
+  };
   return {
-    run: (subject, work, { divided } = { divided: false }) => {
-      const refusal = state.waiting.length >= MAX_WAITING ? 'too many templates are waiting' : refusalOf(state, subject.key);
+    run: (subject, work) => {
+      const refusal = refusalOf(state, subject);
       if (refusal !== undefined) return Promise.resolve({ ok: false, detail: refusal });
       return new Promise((resolve) => {
-        state.waiting.push({ subject, work, divided, resolve });
+        if (!state.turns.add(subject.owner, { subject, work, resolve })) resolve({ ok: false, detail: 'too many templates are waiting' });
         pump(state);
       });
     },
     close: async () => {
       state.closed = true;
-      for (const { resolve } of state.waiting.splice(0)) resolve({ ok: false, detail: STOPPING });
+      for (let job = state.turns.next(); job; job = state.turns.next()) job.resolve({ ok: false, detail: STOPPING });
       await Promise.all(places.flatMap(({ worker }) => (worker ? [worker.terminate()] : [])));
     },
   };
@@ -91,30 +99,33 @@ export function makeSandbox(options: SandboxOptions): Sandbox {
 
 const STOPPING = 'the process is stopping';
 
-function refusalOf({ closed, refusedUntil, options }: State, key: string): string | undefined {
+function refusalOf({ closed, ofVersions, ofOwners, options }: State, subject: Subject): string | undefined {
   if (closed) return STOPPING;
-  const until = refusedUntil.get(key);
-  if (until === undefined) return undefined;
-  if (until > options.monotonicMs()) return 'the template was stopped a moment ago and is not tried again yet';
-  refusedUntil.delete(key);
-  return undefined;
+  const now = options.monotonicMs();
+  if (ofVersions.isSpent(versionOf(subject), now)) return 'the template took too long again and again, and is not tried for a while';
+  return ofOwners.isSpent(subject.owner, now) ? 'templates of this tenant took too long, and are not tried for a while' : undefined;
+}
+
+/** Two tenants may have the same content, and not the same data. */
+function versionOf({ owner, key }: Subject): string {
+  return `${owner}\0${key}`;
 }
 
 function pump(state: State): void {
   for (const place of state.places) {
-    if (state.waiting.length === 0) return;
     if (place.job) continue;
-    place.job = nextJob(state);
-    if (!place.job) return;
+    const job = nextJob(state);
+    if (!job) return;
+    place.job = job;
     place.worker ??= begin(state, place);
     if (place.ready) send(state, place);
   }
 }
 
-/** What has been refused since it began to wait is not tried. */
+/** What has become too slow while it waited is refused in its turn. */
 function nextJob(state: State): Job | undefined {
-  for (let job = state.waiting.shift(); job; job = state.waiting.shift()) {
-    const refusal = refusalOf(state, job.subject.key);
+  for (let job = state.turns.next(); job; job = state.turns.next()) {
+    const refusal = refusalOf(state, job.subject);
     if (refusal === undefined) return job;
     job.resolve({ ok: false, detail: refusal });
   }
@@ -147,7 +158,8 @@ function send(state: State, place: Place, withFiles = false): void {
   const { job, worker } = place;
   if (!job || !worker) return;
   const { key, type, files } = job.subject;
-  const { deadlineMs } = state.options;
+  const { deadlineMs, monotonicMs } = state.options;
+  if (!withFiles) place.sentAtMs = monotonicMs();
   place.timer ??= setTimeout(() => {
     // A reply that came while this process was busy is read first.
     setImmediate(() => {
@@ -158,30 +170,39 @@ function send(state: State, place: Place, withFiles = false): void {
 }
 
 function receive(state: State, place: Place, reply: Reply): void {
-  if (reply.kind === 'unknown') send(state, place, true);
-  else finish(state, place, reply.kind === 'done' ? { ok: true, value: reply.value as never } : { ok: false, detail: reply.detail });
+  if (reply.kind === 'unknown') {
+    send(state, place, true);
+    return;
+  }
+  const { deadlineMs, monotonicMs } = state.options;
+  const tookMs = monotonicMs() - place.sentAtMs;
+  if (place.job && tookMs > deadlineMs * SLOW * sharesOf(place.job.work)) blame(state, place.job.subject, tookMs);
+  finish(state, place, reply.kind === 'done' ? { ok: true, value: reply.value as never } : { ok: false, detail: reply.detail });
+}
+
+function sharesOf(work: Work): number {
+  return work.kind === 'notifications' ? Math.max(1, work.scopes.length / READERS) : 1;
 }
 
 /** The thread is gone, or goes. */
 function lose(state: State, place: Place, detail: string): void {
   const { worker, job } = place;
+  const { options } = state;
   place.worker = undefined;
   place.ready = false;
   void worker?.terminate();
   if (job) {
-    noteStop(state, job);
-    state.options.log('catalog.template-stopped', { type: job.subject.type, version: job.subject.key, detail });
+    const { owner, type, key } = job.subject;
+    options.log('catalog.template-stopped', { tenantId: owner, type, version: key, detail });
+    blame(state, job.subject, options.deadlineMs);
   }
   finish(state, place, { ok: false, detail: `the template was stopped: ${detail}` });
 }
 
-function noteStop({ refusedUntil, stops, options }: State, { subject: { key }, divided }: Job): void {
+function blame({ ofVersions, ofOwners, options }: State, subject: Subject, ms: number): void {
   const now = options.monotonicMs();
-  for (const [old, until] of refusedUntil) if (until <= now) refusedUntil.delete(old);
-  for (const [old, { until }] of stops) if (until <= now) stops.delete(old);
-  const count = (stops.get(key)?.count ?? 0) + 1;
-  if (divided && count < MAX_STOPS) stops.set(key, { count, until: now + REFUSED_MS });
-  else refusedUntil.set(key, now + REFUSED_MS);
+  ofVersions.spend(versionOf(subject), ms, now);
+  ofOwners.spend(subject.owner, ms, now);
 }
 
 function finish(state: State, place: Place, ran: Ran<never>): void {

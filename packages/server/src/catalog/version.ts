@@ -5,7 +5,7 @@ import { compileContent, type ChannelContent, type Content, type NotificationTex
 import type { Checked } from './data-schema.ts';
 import type { Definition } from './definition-fields.ts';
 import { DEFINITION_FILE, readDefinition } from './definition.ts';
-import { compileRules, fill, type Rules } from './fill.ts';
+import { compileRules, fill } from './fill.ts';
 import type { Rendered, Scope } from './liquid.ts';
 import { describeProblem, type Problem } from './problem.ts';
 import type { Sandbox, Subject } from './sandbox.ts';
@@ -26,6 +26,11 @@ export interface Version {
   readonly channel: (name: string, scope: Scope) => Rendered<ChannelContent> | undefined | Promise<Rendered<ChannelContent> | undefined>;
 }
 
+/** As it is in the database: whose it is says where it runs. */
+export interface StoredVersion extends EventTypeVersion {
+  readonly owner: string;
+}
+
 interface Runner {
   readonly check: (data: Asked['data']) => Checked | Promise<Checked>;
   readonly notifications: Version['notifications'];
@@ -36,34 +41,33 @@ interface Runner {
  * Without a sandbox the content runs in this thread: for the operator's own files. Throws for what is no version: it was
  * checked before it was stored.
  */
-export function openVersion({ type, version, files }: EventTypeVersion, sandbox: Sandbox | null): Version {
+export function openVersion({ owner, type, version, files }: StoredVersion, sandbox: Sandbox | null): Version {
   const read = readDefinition(files[DEFINITION_FILE] ?? '', null);
   if (!read.ok) throw notAVersion(type, read.problems);
   const definition = read.value;
   const { rules, problems } = compileRules(definition, DEFINITION_FILE);
   if (problems.length > 0) throw notAVersion(type, problems);
-  const subject = { key: version, type, files };
+  const subject = { owner, key: version, type, files };
   const runner = sandbox ? sandboxed(sandbox, subject) : inThisThread(subject, definition);
   return {
     type,
     version,
     definition,
     personal: Object.entries(files).some(([name, source]) => name.endsWith('.liquid') && /\buser\b|\|\s*t\b/.test(source)),
-    fill: async (asked) => filled(rules, asked, { type, version, checked: await runner.check(asked.data) }),
+    fill: async (asked) => ({
+      ...fill(rules, asked, { type, version, checked: await runner.check(asked.data) }),
+      tenantTemplates: sandbox !== null,
+    }),
     notifications: runner.notifications,
     channel: runner.channel,
   };
-}
-
-function filled(rules: Rules, asked: Asked, about: { type: string; version: string; checked: Checked }): Filled {
-  return fill(rules, asked, about);
 }
 
 function notAVersion(type: string, problems: readonly Problem[]): Error {
   return new Error(`the stored event type ${type} can't be used: ${problems.map(describeProblem).join('; ')}`);
 }
 
-function inThisThread({ type, files }: Subject, definition: Definition): Runner {
+function inThisThread({ type, files }: Pick<Subject, 'type' | 'files'>, definition: Definition): Runner {
   const compiled = compileContent(type, files, definition);
   if (!compiled.ok) throw notAVersion(type, compiled.problems);
   const { content } = compiled;
@@ -84,11 +88,11 @@ function sandboxed(sandbox: Sandbox, subject: Subject): Runner {
       });
     },
     notifications: async (scopes) => {
-      if (scopes.length === 1) return write(sandbox, subject, scopes, false);
+      if (scopes.length === 1) return write(sandbox, subject, scopes);
       const orders = Array.from({ length: Math.ceil(scopes.length / MAX_READERS) }, (_, at) =>
         scopes.slice(at * MAX_READERS, (at + 1) * MAX_READERS),
       );
-      return (await Promise.all(orders.map((order) => write(sandbox, subject, order, true)))).flat();
+      return (await Promise.all(orders.map((order) => write(sandbox, subject, order)))).flat();
     },
     channel: async (name, scope) => {
       const ran = await run<Rendered<ChannelContent> | undefined>({ kind: 'channel', name, scope });
@@ -98,14 +102,9 @@ function sandboxed(sandbox: Sandbox, subject: Subject): Runner {
 }
 
 /** What is stopped for all of them is tried for each alone: only whom it is stopped for gets nothing. */
-async function write(
-  sandbox: Sandbox,
-  subject: Subject,
-  scopes: readonly Scope[],
-  divided: boolean,
-): Promise<readonly Rendered<NotificationText>[]> {
-  const ran = await sandbox.run<readonly Rendered<NotificationText>[]>(subject, { kind: 'notifications', scopes }, { divided });
+async function write(sandbox: Sandbox, subject: Subject, scopes: readonly Scope[]): Promise<readonly Rendered<NotificationText>[]> {
+  const ran = await sandbox.run<readonly Rendered<NotificationText>[]>(subject, { kind: 'notifications', scopes });
   if (ran.ok) return ran.value;
   if (scopes.length === 1) return [{ ok: false, detail: ran.detail, warnings: [] }];
-  return (await Promise.all(scopes.map((scope) => write(sandbox, subject, [scope], true)))).flat();
+  return (await Promise.all(scopes.map((scope) => write(sandbox, subject, [scope])))).flat();
 }

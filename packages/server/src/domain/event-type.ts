@@ -55,6 +55,8 @@ export interface Filled {
   readonly actionUrl: string | undefined;
   /** What was missing or did not fit, and did not stop it. */
   readonly warnings: readonly string[];
+  /** Its texts were written by the tenant, and may take their time. */
+  readonly tenantTemplates: boolean;
 }
 
 /** A type as accepting uses it. `fill` throws `invalid` for data that does not fit, with pointers under `/data`. */

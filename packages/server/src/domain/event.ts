@@ -78,6 +78,8 @@ export interface EventRequest {
   readonly throttle?: EventThrottle | undefined;
   /** Whether the account's destinations are told. Absent: yes. */
   readonly destinations?: boolean | undefined;
+  /** Its texts were written by the tenant and may take their time: routed apart from what has none of these. */
+  readonly tenant_templates?: true | undefined;
   /** Attempts after the first, instead of the channel's policy. */
   readonly max_retries?: number | undefined;
 }

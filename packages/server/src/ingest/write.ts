@@ -88,11 +88,12 @@ export function write<R>(deps: WriteDeps<R>, batch: readonly Asked[], { places, 
   });
 }
 
-/** No schedule, no order to keep, and recipients that are all named and few. */
-function isRoutableNow({ scheduledFor, request: { to, ordering_key: key } }: CarillonEvent): boolean {
+/** No schedule, no order to keep, no texts that others would wait for, and recipients that are all named and few. */
+function isRoutableNow({ scheduledFor, request: { to, ordering_key: key, tenant_templates: slow } }: CarillonEvent): boolean {
   return (
     scheduledFor === null &&
     key === undefined &&
+    slow === undefined &&
     to.length <= MAX_RECIPIENTS_NOW &&
     to.every((rule) => typeof rule === 'string' || 'user_id' in rule)
   );

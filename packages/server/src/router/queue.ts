@@ -2,6 +2,7 @@
 import type { CarillonEvent, Tx } from '../domain/event.ts';
 import type { Alarm } from '../lib/alarm.ts';
 import { CHUNK } from './audience.ts';
+import { makePace, type Pace } from './pace.ts';
 import type { Reserve, Routed } from './router.ts';
 
 export interface QueueDeps {
@@ -21,6 +22,7 @@ export interface QueueDeps {
   readonly nextDueMs: () => Promise<number | null>;
   readonly alarm: Alarm;
   readonly scheduledLate: (event: CarillonEvent) => void;
+  readonly monotonicMs: () => number;
   readonly isUnavailable: (error: unknown) => boolean;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
 }
@@ -34,9 +36,10 @@ const LOCKED_MS = 5;
 
 /** Routes until `stop`. Never rejects. */
 export async function runRouter(deps: QueueDeps, stop: AbortSignal): Promise<void> {
+  const pace = makePace();
   while (!stop.aborted) {
     try {
-      if ((await routeBatch(deps)) > 0) continue;
+      if ((await routeBatch(deps, pace)) > 0) continue;
       const nextMs = await deps.nextDueMs();
       if (nextMs !== null) deps.alarm.ringIn(Math.max(nextMs, LOCKED_MS));
     } catch (error) {
@@ -48,21 +51,21 @@ export async function runRouter(deps: QueueDeps, stop: AbortSignal): Promise<voi
 }
 
 /** How many events were claimed. A batch that throws is gone through one by one, so that a bad event waits alone. */
-async function routeBatch(deps: QueueDeps): Promise<number> {
+async function routeBatch(deps: QueueDeps, pace: Pace): Promise<number> {
   try {
-    return await routeClaimed(deps, (tx) => deps.claimEvents(tx, BATCH));
+    return await routeClaimed(deps, pace, (tx) => deps.claimEvents(tx, BATCH));
   } catch (error) {
     if (deps.isUnavailable(error)) throw error;
     deps.log('router.batch-failed', { error });
-    return routeApart(deps);
+    return routeApart(deps, pace);
   }
 }
 
-async function routeApart(deps: QueueDeps): Promise<number> {
+async function routeApart(deps: QueueDeps, pace: Pace): Promise<number> {
   const ids = await deps.inTransaction((tx) => deps.dueEventIds(tx, BATCH));
   for (const id of ids) {
     try {
-      await routeClaimed(deps, async (tx) => {
+      await routeClaimed(deps, pace, async (tx) => {
         const event = await deps.claimEvent(tx, id);
         return event ? [event] : [];
       });
@@ -75,13 +78,13 @@ async function routeApart(deps: QueueDeps): Promise<number> {
   return ids.length;
 }
 
-async function routeClaimed(deps: QueueDeps, claim: (tx: Tx) => Promise<readonly CarillonEvent[]>): Promise<number> {
+async function routeClaimed(deps: QueueDeps, pace: Pace, claim: (tx: Tx) => Promise<readonly CarillonEvent[]>): Promise<number> {
   const places = deps.places();
   try {
     const { events, routed } = await deps.inTransaction(async (tx) => {
-      const claimed = bounded(await claim(tx));
+      const claimed = bounded(pace.pick(await claim(tx)));
       if (claimed.length === 0) return { events: claimed, routed: null };
-      const result = await deps.route(tx, claimed, { reserve: places.reserve });
+      const result = await routeTimed(deps, pace, { tx, claimed, reserve: places.reserve });
       await deps.recordProgress(tx, result.progress);
       return { events: claimed, routed: result };
     });
@@ -91,6 +94,21 @@ async function routeClaimed(deps: QueueDeps, claim: (tx: Tx) => Promise<readonly
   } catch (error) {
     places.giveBack();
     throw error;
+  }
+}
+
+interface Timed {
+  readonly tx: Tx;
+  readonly claimed: readonly CarillonEvent[];
+  readonly reserve: Reserve;
+}
+
+async function routeTimed({ route, monotonicMs }: QueueDeps, pace: Pace, { tx, claimed, reserve }: Timed): Promise<Routed> {
+  const beganMs = monotonicMs();
+  try {
+    return await route(tx, claimed, { reserve });
+  } finally {
+    pace.took(claimed, monotonicMs() - beganMs);
   }
 }
 

@@ -22,13 +22,14 @@ function isTold({ event, decisions }: Decided): boolean {
 
 async function writeAll(write: WriteTexts, tx: Tx, decided: readonly Decided[]): Promise<Texts> {
   const texts = new Map<Decided, MadeText>();
-  for (const [event, ones] of Map.groupBy(decided, (one) => one.event)) {
+  const writing = [...Map.groupBy(decided, (one) => one.event)].map(async ([event, ones]) => {
     const made = await write(tx, event, ones.map(readerOf));
     ones.forEach((one, at) => {
       const text = made[at];
       if (text) texts.set(one, text);
     });
-  }
+  });
+  await Promise.all(writing);
   return texts;
 }
 

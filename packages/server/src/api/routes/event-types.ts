@@ -30,7 +30,7 @@ export interface EventTypeDeps {
   readonly database: Pick<Database, 'asTenant'>;
   /** The version that these files make, or what is wrong with them. What only looks like a mistake is a warning. */
   readonly makeVersion: (
-    type: string,
+    of: TypeKey,
     files: EventTypeFiles,
   ) => Promise<
     | { readonly ok: true; readonly made: NewEventType; readonly warnings: readonly FileProblem[] }
@@ -135,7 +135,7 @@ function readRoutes(app: App, { database }: EventTypeDeps): void {
 }
 
 async function push({ database, makeVersion, changed }: EventTypeDeps, { tenantId, type }: TypeKey, files: EventTypeFiles) {
-  const answer = await makeVersion(type, files);
+  const answer = await makeVersion({ tenantId, type }, files);
   if (!answer.ok) {
     throw new CarillonError('invalid', `These files make no event type: ${describe(answer.problems[0])}`, {
       errors: answer.problems
