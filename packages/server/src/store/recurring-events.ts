@@ -109,7 +109,7 @@ export async function eraseFromSeries(tx: Tx, tenantId: string, userId: string):
     `(select coalesce(jsonb_agg(item), '[]') from jsonb_array_elements(content -> '${field}') as item
        where item <> to_jsonb($2::text) and coalesce(item ->> 'user_id', '') <> $2)`;
   await within(tx).query({
-    name: 'recurring-erase',
+    name: 'erase-recurring',
     text: `with named as materialized (
              select id, ${others('to')} as others from carillon.recurring_events
               where tenant_id = $1
