@@ -183,6 +183,20 @@ test('a file is refused for unknown names, wrong shapes, bad YAML and absence, e
   expect(problemsOf({ CARILLON_CONFIG: 'gone.yaml' })).toEqual(['gone.yaml (CARILLON_CONFIG) does not exist']);
 });
 
+test('A9 a schedule window equal to the retention is refused like a longer one, on the merged result of all files', () => {
+  const files = {
+    'base.yaml': 'retention: { days: 40 }\n',
+    'more.yaml': 'schedule: { max_days: 40 }\n',
+    'less.yaml': 'schedule: { max_days: 25 }\n',
+  };
+  const merged = (...names: string[]) => problemsOf({ CARILLON_CONFIG: names.join(',') }, files);
+  expect(merged('base.yaml')).toEqual([]);
+  for (const days of [40, 41])
+    expect(problemsOf({ CARILLON_SCHEDULE_MAX_DAYS: String(days), CARILLON_RETENTION_DAYS: '40' })).toHaveLength(1);
+  expect(merged('base.yaml', 'more.yaml')).toEqual([expect.stringContaining('schedule.max_days (40)')]);
+  expect(merged('base.yaml', 'more.yaml', 'less.yaml')).toEqual([]); // the later one wins
+});
+
 test('all problems are told at once, with what to do, and no secret among them', () => {
   const env = {
     CARILLON_ENV: 'production',

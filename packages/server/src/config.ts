@@ -10,6 +10,7 @@ import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import { ACCESS_SETTINGS } from './config-access.ts';
 import { CLIENT_SETTINGS } from './config-client.ts';
+import { INBOX_SETTINGS } from './config-inbox.ts';
 import { LIMIT_SETTINGS } from './config-limits.ts';
 import { KEY_SETTINGS, keyProblems } from './config-keys.ts';
 import { SIGNING_SETTINGS, signingProblems } from './config-signing.ts';
@@ -25,7 +26,6 @@ import {
   optional,
   setting,
   settle,
-  size,
   text,
   whole,
   type Source,
@@ -168,16 +168,7 @@ export const SETTINGS = [
     'Further channels and who carries them: see the guide on channels. A text that is `${NAME}` is read from the environment.',
   ]),
 
-  setting('stream.heartbeat', duration('1s', '5m'), [
-    20_000,
-    'How often an idle stream gets a comment, so that nothing in between closes it.',
-  ]),
-  setting('stream.max_buffer', size(16 * 1024, 16 * 1024 * 1024), [256 * 1024, 'Unread bytes at which a stream is cut.']),
-  setting('stream.stall', duration('1s', '5m'), [5_000, 'How long a reader may take nothing before its stream is cut.']),
-  setting('inbox.cors_origins', list(text('an origin such as https://app.example.org', isOrigin), { min: 0, max: 100 }), [
-    [],
-    'Web pages that may call the inbox routes.',
-  ]),
+  ...INBOX_SETTINGS,
 ] as const;
 
 /** By dotted name. Times are milliseconds, sizes bytes. */
@@ -316,10 +307,6 @@ const MAX_PUBLIC_URL = 200;
 
 function isPublicUrl(value: string): boolean {
   return isHttpUrl(value) && value.length <= MAX_PUBLIC_URL && /^[\x21-\x7e]+$/.test(value) && !/[?#<>@]/.test(value);
-}
-
-function isOrigin(value: string): boolean {
-  return isHttpUrl(value) && new URL(value).origin === value;
 }
 
 function isCidr(value: string): boolean {

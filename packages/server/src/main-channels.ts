@@ -48,7 +48,9 @@ export async function makeChannels(core: Core, signing: Signing): Promise<Regist
     .filter(([name]) => name !== 'email' && !BUILT_IN.some((kind) => kind.name === name))
     .map(([name, setting]) => [name, () => otherChannel(name, setting, { names, modules })] as const);
   const made = await allOf([['email', () => emailOf(core, deps)], ...builtIn, ...others]);
-  return makeRegistry([webhookOf(core, signing), ...made]);
+  const inbox = config['inapp.enabled'];
+  if (!inbox) log('inapp.disabled', { reason: 'inapp.enabled is false', consequence: 'nothing is put into inboxes' });
+  return makeRegistry([webhookOf(core, signing), ...made], { inbox });
 }
 
 /** What they are is in the settings of their names. */

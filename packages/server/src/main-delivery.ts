@@ -82,7 +82,7 @@ export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number
       quietUntil: deps.quietUntil,
       observe: (attempt) => {
         observe(metrics, clock, attempt);
-        if (detailed) log('delivery.attempted', fieldsOf(attempt));
+        if (detailed || attempt.outcome.state === 'failed') log('delivery.attempted', fieldsOf(attempt));
       },
       sendTimeoutMs: config['delivery.total_timeout'] + SEND_GRACE_MS,
       leaseLost: metrics.leaseLost,
@@ -117,15 +117,22 @@ function writing({ catalog, database, log }: DeliveryDeps): DeliveryDeps['catalo
 }
 
 async function complete(
-  { database, destinations }: DeliveryDeps,
+  { config, database, destinations, log }: DeliveryDeps,
   rows: readonly Completion[],
   ended: (queues: readonly number[]) => void,
 ): Promise<string[]> {
   const done = await completeDeliveries(database.engine, rows);
+  if (config['log.level'] === 'debug') log('delivery.recorded', countsOf(rows, done));
   await destinations.settle(rows);
   const queues = rows.flatMap(({ queue, state }) => (queue === undefined || state === 'pending' || state === 'held' ? [] : [queue]));
   if (queues.length > 0) ended(queues);
   return done;
+}
+
+/** What was found to be recorded, and what of it was truly delivered. */
+function countsOf(rows: readonly Completion[], done: readonly string[]): Record<string, number> {
+  const recorded = new Set(done);
+  return { found: rows.length, delivered: rows.filter(({ id, state }) => state === 'delivered' && recorded.has(id)).length };
 }
 
 function laneLimits(config: Config, { maxInFlightOf }: Registry): (lane: string) => number {
@@ -178,7 +185,8 @@ async function renew({ database, vault, channels }: DeliveryDeps, jobs: readonly
 function observe(metrics: Metrics, clock: Clock, { job, provider, result, outcome }: Observed): void {
   const { channel } = job;
   metrics.attempted({ channel, provider, outcome: result.kind });
-  if (outcome.state === 'delivered') metrics.deliveredAfter(channel, (clock.now().getTime() - job.createdAt.getTime()) / 1_000);
+  if (outcome.state === 'delivered')
+    metrics.deliveredAfter({ channel, severity: job.content.severity }, (clock.now().getTime() - job.createdAt.getTime()) / 1_000);
 }
 
 function fieldsOf({ job, provider, result, outcome, durationMs }: Observed): Record<string, unknown> {

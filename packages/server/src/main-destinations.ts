@@ -3,10 +3,11 @@ import type { Registry } from './channels/registry.ts';
 import { destinationOutcomes } from './delivery/destination-outcomes.ts';
 import { sendTest } from './delivery/send-test.ts';
 import type { Completion } from './domain/delivery.ts';
-import type { Destination } from './domain/destination.ts';
+import { mailFailure, type Destination, type DestinationOutcome } from './domain/destination.ts';
+import type { Tx } from './domain/event.ts';
 import type { Core } from './main-core.ts';
 import { makeDestinationCache, type DestinationCache } from './store/destination-cache.ts';
-import { holdWaiting, noteOutcomes } from './store/destination-deliveries.ts';
+import { failedMailboxes, holdWaiting, noteOutcomes } from './store/destination-deliveries.ts';
 import { destinationsOfTenants } from './store/destinations.ts';
 
 export interface Destinations extends DestinationCache {
@@ -21,7 +22,7 @@ export function makeDestinations({ database, vault, clock, metrics, log }: Core)
     const outcomes = destinationOutcomes(rows);
     if (outcomes.length === 0) return;
     const disabled = await database.transaction(async (tx) => {
-      const found = await noteOutcomes(tx, outcomes);
+      const found = await noteOutcomes(tx, await withMailboxes(tx, outcomes, rows));
       for (const key of found) await holdWaiting(tx, key);
       return found;
     });
@@ -30,6 +31,26 @@ export function makeDestinations({ database, vault, clock, metrics, log }: Core)
       metrics.destinationDisabled(reason);
       log('destination.disabled', { tenantId, destinationId: id, reason });
     }
+  }
+
+  /** Of a mailing list each mailbox is a delivery of its own; its error names all that were not reached. */
+  async function withMailboxes(
+    tx: Tx,
+    outcomes: readonly DestinationOutcome[],
+    rows: readonly Completion[],
+  ): Promise<readonly DestinationOutcome[]> {
+    const known = [...(await cache.of(tx, [...new Set(outcomes.map(({ tenantId }) => tenantId))])).values()].flat();
+    const lists = new Set(known.filter(({ list }) => list).map(({ id }) => id));
+    const mailed = rows.filter(({ destinationId }) => destinationId !== null && lists.has(destinationId));
+    if (mailed.length === 0) return outcomes;
+    const failed = await failedMailboxes(
+      tx,
+      mailed.map(({ id }) => id),
+    );
+    return outcomes.map((outcome) => {
+      const mailboxes = failed.get(outcome.id);
+      return lists.has(outcome.id) ? { ...outcome, error: mailboxes ? mailFailure(mailboxes) : null } : outcome;
+    });
   }
 
   return {

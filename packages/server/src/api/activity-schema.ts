@@ -22,6 +22,8 @@ export const Delivery = z.object({
   status: z.string(),
   ...why,
   attempt_count: z.int(),
+  retry_count: z.int().describe('Attempts after the first.'),
+  max_retries: z.int().nullable().describe('Null: as the policy of its channel or its destination says.'),
   next_attempt_at: wireTime.nullable(),
   error_message: z.string().nullable(),
   cancel_requested: z.boolean(),
@@ -29,6 +31,7 @@ export const Delivery = z.object({
   expires_at: wireTime.nullable(),
   sent_at: wireTime.nullable().describe('When its first attempt began.'),
   finished_at: wireTime.nullable(),
+  delivered_at: wireTime.nullable(),
 });
 
 const TimelineLine = z.object({

@@ -35,6 +35,8 @@ export function viewDelivery(row: DeliveryRecord) {
     status,
     ...explained(row.reason),
     attempt_count: row.attemptCount,
+    retry_count: Math.max(row.attemptCount - 1, 0),
+    max_retries: row.maxAttempts === null ? null : row.maxAttempts - 1,
     next_attempt_at: status === 'pending' || status === 'held' ? toWire(row.dueAt) : null,
     error_message: row.lastError,
     cancel_requested: row.cancelRequested,
@@ -42,6 +44,7 @@ export function viewDelivery(row: DeliveryRecord) {
     expires_at: toWire(row.expiresAt),
     sent_at: toWire(row.sentAt),
     finished_at: toWire(row.finishedAt),
+    delivered_at: status === 'delivered' ? toWire(row.finishedAt) : null,
   };
 }
 

@@ -1,6 +1,6 @@
 /** Preferences as they are sent and answered: of a user, and of a tenant for everybody. */
 import { z } from 'zod';
-import { IN_APP, type ChannelFacts, type ChannelName } from '../domain/channel.ts';
+import { IN_APP, type AddressRule, type ChannelFacts, type ChannelName } from '../domain/channel.ts';
 import { INLINE_TYPE, SEVERITIES, type Severity } from '../domain/event.ts';
 import { LAYERS, type ChannelPreference, type Preferences } from '../domain/preference.ts';
 import { DAYS, longestQuiet, MAX_QUIET_DAYS } from '../domain/quiet-hours.ts';
@@ -50,9 +50,15 @@ function channelSchema({ name, address }: ChannelFacts, checks: AddressChecks | 
   const schema: z.ZodType = z.strictObject({
     ...filters,
     ...hours,
-    ...(address && checks ? { [address.field]: addressSchema(address, checks).optional().describe(address.words) } : {}),
+    ...(address && checks ? fieldsOf(address, checks) : {}),
   });
   return schema as z.ZodType<ChannelPreference>; // its fields' names come from the channel
+}
+
+function fieldsOf(address: AddressRule, checks: AddressChecks) {
+  const { field, alias, words } = address;
+  const schema = addressSchema(address, checks).optional();
+  return { [field]: schema.describe(words), ...(alias !== undefined && { [alias]: schema.describe(`The same as \`${field}\`.`) }) };
 }
 
 function schemaOf(known: KnownChannels, checks: AddressChecks | null): z.ZodType<Preferences> {

@@ -50,7 +50,7 @@ export async function replacePreferences(deps: PreferenceDeps, key: UserKey, wan
   const { database, channels, wake } = deps;
   const { stored, held } = await database.asTenant(key.tenantId, async (tx) => {
     const [user, before] = [await getUser(tx, key), await getPreferences(tx, key)];
-    const preferences = withSecrets(wanted, before ?? NO_PREFERENCES, channels);
+    const preferences = withSecrets(inOwnWords(wanted, channels), before ?? NO_PREFERENCES, channels);
     refuseUnreachable(preferences, user, channels);
     await putPreferences(tx, key, preferences);
     return { stored: preferences, held: await recheckHeld(tx, key.tenantId, [key.id]) };
@@ -95,6 +95,20 @@ function masked(preferences: Preferences, known: KnownChannels): Preferences {
     const rule = known.get(path.at(-1) ?? '')?.address;
     const address = rule?.secret ? preference[rule.field] : undefined;
     return rule && typeof address === 'string' ? { ...preference, [rule.field]: maskAddress(address) } : preference;
+  });
+}
+
+/** Under the channel's own name for it. Throws `invalid` where the two names say different things. */
+function inOwnWords(preferences: Preferences, known: KnownChannels): Preferences {
+  return mapChannels(preferences, (preference, path) => {
+    const { field = '', alias = '' } = known.get(path.at(-1) ?? '')?.address ?? {};
+    const { [alias]: second, ...rest } = preference;
+    if (second === undefined) return preference;
+    if (rest[field] !== undefined && rest[field] !== second) {
+      const detail = `It is the same as ${field}: give one of them.`;
+      throw new CarillonError('invalid', detail, { errors: [{ pointer: pointerOf([...path, alias]), code: 'invalid_value', detail }] });
+    }
+    return { ...rest, [field]: second };
   });
 }
 

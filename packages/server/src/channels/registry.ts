@@ -16,10 +16,10 @@ export interface Registry {
   readonly close: () => Promise<void>;
 }
 
-const INBOX: ChannelFacts = { name: IN_APP, title: 'Inbox', available: true, address: null, lane: 'tenant', delaysMs: [] };
+const INBOX: Omit<ChannelFacts, 'available'> = { name: IN_APP, title: 'Inbox', address: null, lane: 'tenant', delaysMs: [] };
 
-/** Throws when a name is not one, or stands twice. */
-export function makeRegistry(channels: readonly Channel[]): Registry {
+/** Throws when a name is not one, or stands twice. `inbox`: whether there is one. */
+export function makeRegistry(channels: readonly Channel[], { inbox }: { inbox: boolean }): Registry {
   const byName = new Map<ChannelName, Channel>();
   for (const channel of channels) {
     const { name } = channel;
@@ -28,7 +28,7 @@ export function makeRegistry(channels: readonly Channel[]): Registry {
     byName.set(name, channel);
   }
   return {
-    facts: new Map<ChannelName, ChannelFacts>([[IN_APP, INBOX], ...byName]),
+    facts: new Map<ChannelName, ChannelFacts>([[IN_APP, { ...INBOX, available: inbox }], ...byName]),
     channelFor: (target) => {
       const channel = byName.get(target.channel);
       if (!channel?.available) throw new Error(`the channel ${target.channel} is not set up in this process`);

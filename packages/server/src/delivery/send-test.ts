@@ -1,7 +1,7 @@
 /** "Send test": one attempt at each address of a destination, on the way that its deliveries take, and nothing written. */
 import type { SendResult } from '../domain/channel.ts';
 import type { DeliveryJob } from '../domain/delivery.ts';
-import { laneOfDestination, writtenAddressesOf, type Destination } from '../domain/destination.ts';
+import { laneOfDestination, mailFailure, writtenAddressesOf, type Destination } from '../domain/destination.ts';
 import type { ReasonCode } from '../domain/reason.ts';
 import { describeError } from '../lib/describe-error.ts';
 import { newId } from '../lib/id.ts';
@@ -52,9 +52,7 @@ export async function sendTest(deps: SendTestDeps, destination: Destination): Pr
       reason: 'sent',
       message: 'Test notification sent successfully',
     };
-  const why = destination.list
-    ? `Failed to send notification email to: ${failures.map(({ address }) => address).join(', ')}`
-    : first.result.detail;
+  const why = destination.list ? mailFailure(failures.map(({ address }) => address)) : first.result.detail;
   return { outcome: 'failed', ...shown(first.result), durationMs: took(), reason: first.result.reason, message: failed(why) };
 }
 

@@ -31,6 +31,8 @@ export type AddressFormat = 'mailbox' | 'url' | 'phone' | 'text' | 'json';
 export interface AddressRule {
   /** Its name in a user's preference for this channel, and in a destination's config: `webhook_url`. */
   readonly field: string;
+  /** A second name for it in preferences: that of a system whose settings are moved here. Never answered. */
+  readonly alias?: string | undefined;
   readonly format: AddressFormat;
   /** Read there too, and from inline `to` items. Null: only from preferences and destinations. */
   readonly profile: ProfileField | null;

@@ -17,7 +17,7 @@ export interface DestinationSettings {
   readonly name: string;
   /** A person's switch. */
   readonly active: boolean;
-  /** Event type or `*`. */
+  /** Event type or ANY_EVENT. */
   readonly events: Readonly<Record<string, boolean | null>>;
   /** Empty: no filter; the same for tags. */
   readonly severities: readonly Severity[];
@@ -45,10 +45,13 @@ interface Switchable {
   readonly tags: readonly string[];
 }
 
+/** The switch for all events that have none of their own. */
+export const ANY_EVENT = '*';
+
 /** Unlisted or null is off, unless `*` is on. What is said to named people (`inline`) is private, and meant by its own name only. */
 export function isSwitchedOn({ events }: Pick<Destination, 'events'>, type: string): boolean {
   const own = Object.hasOwn(events, type) ? events[type] : null;
-  return own ?? (type !== INLINE_TYPE && events['*'] === true);
+  return own ?? (type !== INLINE_TYPE && events[ANY_EVENT] === true);
 }
 
 export type DestinationStop = Extract<
@@ -106,6 +109,11 @@ export function laneOfDestination({ id, channel }: Pick<Destination, 'id' | 'cha
 
 /** The error of a delivery that ended with its destination. */
 export const CONFIG_GONE = 'Config disabled or deleted';
+
+/** The error of a mailing list some of whose mailboxes were not reached. */
+export function mailFailure(mailboxes: readonly string[]): string {
+  return `Failed to send notification email to: ${mailboxes.join(', ')}`;
+}
 
 /** Of one attempt at a destination. */
 export const DESTINATION_TIMEOUT_MS = 10_000;

@@ -88,6 +88,7 @@ async function routeClaimed(deps: QueueDeps, pace: Pace, claim: (tx: Tx) => Prom
       await deps.recordProgress(tx, result.progress);
       return { events: claimed, routed: result };
     });
+    deps.log('router.ran', { found: events.length, routed: routed?.progress.filter(({ state }) => state === 'routed').length ?? 0 });
     if (routed) deps.handOver(routed);
     for (const event of events) if (event.scheduledFor !== null && event.cursor === null) deps.scheduledLate(event);
     return events.length;

@@ -47,16 +47,16 @@ async function stateOf(id: string): Promise<DeliveryState> {
 }
 
 const complete =
-  (state: Completion['state'], kind: Completion['kind'] = 'attempt') =>
+  (state: Completion['state'], kind: Completion['kind'] = 'attempt', detail: string | null = null) =>
   async ({ id }: Row): Promise<void> => {
     const rest = {
       provider: null,
       outcome: null,
       attemptReason: 'sent',
       status: null,
-      detail: null,
       response: null,
       durationMs: 1,
+      detail,
     } as const;
     const dueAt = state === 'pending' ? new Date() : null;
     await store.completeDeliveries(db.database.engine, [
@@ -145,4 +145,15 @@ describe('each statement', () => {
     await STATEMENTS[name]!(row);
     expect(await stateOf(row.id)).toBe('sending');
   });
+});
+
+test('B5 the last error is cut at 1,000 characters, and cleared by success', async () => {
+  const row = await rowIn('sending');
+  const errorOf = async () =>
+    (await db.query<{ error: string | null }>('select last_error as error from carillon.deliveries where id = $1', [row.id]))[0]!.error;
+  await complete('pending', 'attempt', 'ä'.repeat(3_000))(row);
+  expect(await errorOf()).toBe('ä'.repeat(1_000));
+  await db.query(`update carillon.deliveries set status = ${DELIVERY_STATES.sending}, lease_token = $2 where id = $1`, [row.id, TOKEN]);
+  await complete('delivered')(row);
+  expect(await errorOf()).toBeNull();
 });

@@ -3,7 +3,8 @@ import { DELIVERY_STATES as S, ENTRY_KINDS } from '../domain/delivery.ts';
 import type { DestinationOutcome } from '../domain/destination.ts';
 import type { Tx } from '../domain/event.ts';
 import { REASONS } from '../domain/reason.ts';
-import { bareArray, textArray } from './arrays.ts';
+import { firstIdAt, timeOf } from '../lib/id.ts';
+import { bareArray, bounds, textArray } from './arrays.ts';
 import { within } from './database.ts';
 import type { DestinationKey } from './destinations.ts';
 
@@ -73,6 +74,24 @@ export async function recoverDeliveries(
   return rows[0] ?? { released: 0, retried: 0 };
 }
 
+/** Of the events of these deliveries: the mailboxes of each list that have not been reached yet, by destination. */
+export async function failedMailboxes(tx: Tx, deliveryIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
+  const [first, last] = bounds(deliveryIds);
+  const { rows } = await within(tx).query<{ id: string; mailboxes: string[] }>({
+    name: 'destination-deliveries-mailboxes',
+    text: `with given as materialized (
+             select distinct event_id, destination_id from carillon.deliveries where id = any($1) and id between $2 and $3
+           )
+           select given.destination_id as id, array_agg(d.address order by d.address) as mailboxes from given
+            cross join lateral (select d.address from carillon.deliveries d
+                                 where d.event_id = given.event_id and d.destination_id = given.destination_id and d.id >= $4 and d.id < $5
+                                   and d.last_error is not null and d.status in (${S.pending}, ${S.sending}, ${S.failed}) offset 0) as d
+            group by given.destination_id`,
+    values: [deliveryIds, first, last, firstIdAt(timeOf(first)), firstIdAt(new Date(timeOf(last).getTime() + 1))], // an event's deliveries share a millisecond
+  });
+  return new Map(rows.map(({ id, mailboxes }) => [id, mailboxes]));
+}
+
 /** Nothing but failure for so long, and so often, disables a destination. */
 const DISABLE_AFTER = { days: 5, attempts: 10 } as const;
 
@@ -87,7 +106,7 @@ export async function noteOutcomes(tx: Tx, outcomes: readonly DestinationOutcome
                     case when g.gone then 'gone'
                          when not g.delivered and d.failures + g.failed >= ${DISABLE_AFTER.attempts} and d.failing_since <= carillon.now() - interval '${DISABLE_AFTER.days} days' then 'failing' end as verdict
                from carillon.destinations d join given g on g.tenant_id = d.tenant_id and g.id = d.id
-              where not g.delivered or g.gone or d.failures > 0 or d.last_error is not null
+              where not g.delivered or g.error is not null or g.gone or d.failures > 0 or d.last_error is not null
               order by d.tenant_id, d.id for update of d
            )
            update carillon.destinations d

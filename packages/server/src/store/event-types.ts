@@ -157,6 +157,21 @@ export async function listEventTypes(
   return rows;
 }
 
+/** Which of these are no type that the tenant has now. None, while it has no types at all: then any may come. */
+export async function unknownTypes(tx: Tx, tenantId: string, types: readonly string[]): Promise<string[]> {
+  const { rows } = await within(tx).query<{ type: string }>({
+    name: 'event-types-unknown',
+    text: `with known as materialized (
+             select distinct on (type) type, version from carillon.event_types where tenant_id in ($1, '') order by type, tenant_id desc
+           )
+           select type from unnest($2::text[]) as g (type)
+            where exists (select from known where version is not null)
+              and not exists (select from known k where k.type = g.type collate "C" and k.version is not null)`,
+    values: [tenantId, textArray(types)],
+  });
+  return rows.map((row) => row.type);
+}
+
 /** Newest first; at most 100. */
 export async function versionsOf(tx: Tx, { tenantId, type }: TypeKey): Promise<{ version: string; owner: string; createdAt: Date }[]> {
   const { rows } = await within(tx).query<{ version: string; owner: string; createdAt: Date }>({

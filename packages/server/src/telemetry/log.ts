@@ -20,6 +20,8 @@ const MAX_TEXT = 8_192;
 const LEVELS: Readonly<Record<string, LogLevel | ((fields: Record<string, unknown>) => LogLevel)>> = {
   'http.request': ({ status }) =>
     Number(status) < 400 ? 'debug' : Number(status) === 503 ? 'warn' : Number(status) >= 500 ? 'error' : 'info',
+  'delivery.recorded': 'debug',
+  'router.ran': 'debug',
   'delivery.attempted': ({ state }) => (state === 'delivered' ? 'debug' : 'info'),
   'accept.unavailable': 'warn',
   'database.connection-lost': 'warn',
@@ -30,6 +32,7 @@ const LEVELS: Readonly<Record<string, LogLevel | ((fields: Record<string, unknow
   'egress.loopback-allowed': 'warn',
   'email.no-unsubscribe-link': 'warn',
   'hint.not-sent': 'warn',
+  'inapp.disabled': 'warn',
   'postgres.exited': 'warn',
   'process.not-signed-off': 'warn',
   'stream.refused': 'warn',

@@ -18,7 +18,7 @@ test('counts carry their labels', async () => {
   metrics.attempted({ channel: 'webhook', provider: 'webhook.http', outcome: 'accepted' });
   metrics.attempted({ channel: 'webhook', provider: 'webhook.http', outcome: 'accepted' });
   metrics.decided('email', 'opted_out', 2);
-  metrics.deliveredAfter('webhook', 0.02);
+  metrics.deliveredAfter({ channel: 'webhook', severity: 'high' }, 0.02);
   metrics.scheduledLate(-1); // clocks differ by a little; a histogram has no room for it
   metrics.requested({ route: '/v1/events', method: 'POST', status: 202, seconds: 0.001 });
   const text = await metrics.text();
@@ -26,7 +26,7 @@ test('counts carry their labels', async () => {
     'carillon_events_accepted_total 3',
     'carillon_deliveries_total{channel="webhook",provider="webhook.http",outcome="accepted"} 2',
     'carillon_decisions_total{channel="email",reason="opted_out"} 2',
-    'carillon_delivery_latency_seconds_sum{channel="webhook"} 0.02',
+    'carillon_delivery_latency_seconds_sum{channel="webhook",severity="high"} 0.02',
     'carillon_schedule_lateness_seconds_bucket{le="0.001"} 1',
     'carillon_http_request_duration_seconds_count{route="/v1/events",method="POST",status="202"} 1',
   ])
@@ -45,5 +45,20 @@ test('clients are told apart by name, up to a hundred of them', async () => {
 
 test('no label could hold an id of a tenant or a user', () => {
   const labels = new Set(Object.values(METRICS).flatMap(({ labels: names }) => [...names]));
-  expect([...labels].sort()).toEqual(['channel', 'client', 'method', 'outcome', 'provider', 'reason', 'route', 'status']);
+  expect([...labels].sort()).toEqual(['channel', 'client', 'method', 'outcome', 'provider', 'reason', 'route', 'severity', 'status']);
+});
+
+test('A10 metrics carry the channel, and no function has one by default', async () => {
+  for (const name of ['carillon_decisions_total', 'carillon_deliveries_total', 'carillon_delivery_latency_seconds'] as const)
+    expect(METRICS[name].labels).toContain('channel');
+  const metrics = makeMetrics();
+  expect(() => {
+    // @ts-expect-error -- without a channel
+    metrics.attempted();
+    // @ts-expect-error -- without a channel
+    metrics.deliveredAfter({ severity: 'high' }, 1);
+    // @ts-expect-error -- without a channel
+    metrics.decided();
+  }).toThrow(TypeError);
+  expect(await metrics.text()).not.toContain('in_app');
 });

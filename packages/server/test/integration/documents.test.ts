@@ -55,3 +55,49 @@ test('each row of the security model names a test that there is', () => {
   const proofs = rows.map(([what, , proof = '']) => ({ what, proof: /^`([^`]+\.test\.ts)`: (.+)$/.exec(proof) }));
   expect(proofs.filter(({ proof }) => !proof || !hasTest(proof[1]!, proof[2]!)).map(({ what }) => what)).toEqual([]);
 });
+
+/** As an argument, also of what a table is given to. */
+function hasTitle(file: string, title: string): boolean {
+  const wanted = new RegExp(`\\(\\s*(['"\`])${title.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`);
+  return testFiles().some((path) => path.endsWith(`/${file}`) && wanted.test(read(path)));
+}
+
+test('each requirement of the source systems names a test that there is', () => {
+  const text = read('docs/guides/source-systems.md');
+  const rows = [...text.matchAll(/^\| ([A-D]\d+) \| (.*) \|$/gm)].map(([, number = '', cells = '']) => ({
+    number,
+    cells: cells.split(' | '),
+  }));
+  expect(rows.length).toBeGreaterThan(60);
+  const missing = rows.flatMap(({ number, cells }) => {
+    const proofs = [...(cells.at(-1) ?? '').matchAll(/`([^`]+\.test\.ts)`: ([^;]+)/g)];
+    const known = proofs.length > 0 && proofs.every(([, file = '', title = '']) => hasTitle(file, title.trim()));
+    return known ? [] : [`${number} ${cells[0]}`];
+  });
+  expect(missing).toEqual([]);
+  expect(new Set(rows.map(({ number }) => number))).toEqual(
+    new Set([
+      'A2',
+      'A3',
+      'A4',
+      'A5',
+      'A6',
+      'A7',
+      'A8',
+      'A9',
+      'A10',
+      'B2',
+      'B3',
+      'B4',
+      'B5',
+      'B6',
+      'B7',
+      'B8',
+      'B9',
+      'B10',
+      'D2',
+      'D7',
+      'D8',
+    ]),
+  );
+});

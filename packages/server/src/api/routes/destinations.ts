@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ChannelFacts, ChannelName } from '../../domain/channel.ts';
-import type { Destination } from '../../domain/destination.ts';
+import { ANY_EVENT, type Destination } from '../../domain/destination.ts';
 import { CarillonError } from '../../domain/error.ts';
 import { INLINE_TYPE, type Tx } from '../../domain/event.ts';
 import type { ReasonCode } from '../../domain/reason.ts';
@@ -21,6 +21,7 @@ import {
   updateDestination,
   type DestinationKey,
 } from '../../store/destinations.ts';
+import { unknownTypes } from '../../store/event-types.ts';
 import { pointerOf } from '../body.ts';
 import { addCors, addPreflight } from '../cors.ts';
 import {
@@ -107,7 +108,7 @@ function createRoute(app: App, deps: DestinationDeps): void {
       const config = toConfig(deps.channels.get(body.channel), body.config, deps);
       const fresh = { tenantId, id: newId(deps.now()), channel: body.channel, secret: deps.random(SECRET_BYTES) };
       const answer = await once(deps.once, request, async (tx) => {
-        await checkSwitches(deps, tenantId, Object.keys(body.events));
+        await checkSwitches(deps, tx, tenantId, Object.keys(body.events));
         const made = view(deps)(await createDestination(tx, deps.vault, { ...fresh, ...toSettings(body), ...config }));
         return { status: 201, body: made, location: `/v1/destinations/${made.id}` };
       });
@@ -117,19 +118,16 @@ function createRoute(app: App, deps: DestinationDeps): void {
   );
 }
 
-/** Throws `invalid` for switches of events that can never come. */
-async function checkSwitches({ refusedTypes }: DestinationDeps, tenantId: string, types: readonly string[]): Promise<void> {
-  const unknown = await refusedTypes(
-    tenantId,
-    types.filter((type) => type !== '*' && type !== INLINE_TYPE),
-  );
-  if (unknown.length === 0) return;
+/** Throws `invalid` for switches of events that can never come: the tenant refuses them, or has event types and this is none of them. */
+async function checkSwitches({ refusedTypes }: DestinationDeps, tx: Tx, tenantId: string, events: readonly string[]): Promise<void> {
+  const types = events.filter((type) => type !== ANY_EVENT && type !== INLINE_TYPE);
+  if (types.length === 0) return;
+  const unknown = new Set([...(await refusedTypes(tenantId, types)), ...(await unknownTypes(tx, tenantId, types))]);
+  if (unknown.size === 0) return;
   throw new CarillonError('invalid', 'Some events are not in the catalog.', {
-    errors: unknown.map((type) => ({
-      pointer: pointerOf(['events', type]),
-      code: 'unknown_type',
-      detail: 'The catalog has no such type.',
-    })),
+    errors: types
+      .filter((type) => unknown.has(type))
+      .map((type) => ({ pointer: pointerOf(['events', type]), code: 'unknown_type', detail: 'The catalog has no such type.' })),
   });
 }
 
@@ -161,7 +159,7 @@ function changeRoutes(app: App, deps: DestinationDeps): void {
         const key = keyOf(request);
         const now = found(await lockDestination(tx, vault, key));
         const added = Object.keys(body.events ?? {}).filter((type) => !Object.hasOwn(now.events, type)); // a type may have been retired since
-        await checkSwitches(deps, tenantId, added);
+        await checkSwitches(deps, tx, tenantId, added);
         const config = body.config === undefined ? now : toConfig(deps.channels.get(now.channel), body.config, deps);
         const { addresses, list, headers } = config;
         const wanted = { ...key, ...merged(now, body), addresses, list, headers };

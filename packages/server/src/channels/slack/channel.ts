@@ -7,7 +7,14 @@ import { slackWebhook, type SlackAddress } from './webhook.ts';
 export const SLACK: ChannelKind<SlackAddress, SlackMessage> = {
   name: 'slack',
   title: 'Slack',
-  address: { field: 'webhook_url', format: 'url', profile: null, words: 'the URL of an incoming webhook', secret: true },
+  address: {
+    field: 'webhook_url',
+    alias: 'slack_webhook',
+    format: 'url',
+    profile: null,
+    words: 'the URL of an incoming webhook',
+    secret: true,
+  },
   lane: 'address',
   delaysMs: CHAT_RETRY,
   makers: {
