@@ -54,7 +54,9 @@ export async function previewContent(
   job: DeliveryJob,
 ): Promise<{ content: unknown; warnings: readonly string[] }> {
   const written = job.event.version == null ? undefined : await write(job);
-  return { content: contentIn(channelFor(job), job, { ...place, written }), warnings: written?.warnings ?? [] };
+  const channel = channelFor(job);
+  const content = contentIn(channel, job, { ...place, written });
+  return { content: channel.shown ? await channel.shown(content) : content, warnings: written?.warnings ?? [] };
 }
 
 /** A destination's is read from its configuration: what stands with the delivery may be cut. */

@@ -106,6 +106,8 @@ export interface Channel<Address = unknown, Content = unknown> extends ChannelFa
   /** In the order in which they are asked. Empty: known, but not set up. */
   readonly providers: readonly Provider<Address, Content>[];
   render(telling: Telling, context: RenderContext): Content;
+  /** Where `render` leaves it to somebody else: what he makes of it, for a preview. Throws TemplateFailed. */
+  shown?(content: Content): Promise<unknown>;
   /** The stored text as the providers want it, with what is secret and belongs to the owner. */
   addressOf(text: string, owner: Owner): Address | Promise<Address>;
 }

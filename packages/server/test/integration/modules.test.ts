@@ -75,6 +75,17 @@ test('a module carries a built-in channel, with that channel’s content', async
   });
 });
 
+test('a preview shows what a module makes, and why it makes nothing', async () => {
+  const shown = async (subject: string, headers = {}) => {
+    const body = { to: ['ada'], subject, channels: ['misbehaving'] };
+    return (await server.api('POST', '/v1/events/preview', body, headers)).body.recipients[0].channels[0];
+  };
+  expect(await shown('s')).toMatchObject({ result: 'skip', reason: 'no_address', content: { subject: 's' }, warnings: [] });
+  expect(await shown('unrenderable')).toMatchObject({ content: null, warnings: [expect.stringContaining('no such text')] });
+  const { key } = (await server.api('POST', '/v1/api-keys', { name: 'test', scopes: ['events:read'], tenant_id: 'default:test' })).body;
+  expect(await shown('s', { authorization: `Bearer ${key}` })).toMatchObject({ content: { subject: 's' } });
+});
+
 describe('a module that', () => {
   test.each([
     ['throw', 'planted fault'],

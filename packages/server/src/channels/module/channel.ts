@@ -1,5 +1,6 @@
 /** Channels and providers that somebody else wrote, as the port knows them. */
 import type { Channel, Provider } from '../../domain/channel.ts';
+import { TemplateFailed } from '../../domain/written.ts';
 import { reasonOf } from '../../lib/abort.ts';
 import type { ChannelSetting } from '../../lib/channel-setting.ts';
 import { CHAT_RETRY } from '../kind.ts';
@@ -25,6 +26,11 @@ export async function moduleChannel(name: string, module: string, setting: Chann
     delaysMs: setting.retry ?? channel.delaysMs ?? CHAT_RETRY,
     providers: providers.map((id, index) => hosted(host, id, index)),
     render: (telling, context): Unrendered => ({ telling, context }),
+    shown: async (content) => {
+      const made = await host.render(content as Unrendered);
+      if (!made.ok) throw new TemplateFailed(made.detail);
+      return JSON.parse(made.json) as unknown;
+    },
     addressOf: (text) => text,
   };
 }

@@ -7,12 +7,14 @@ import type { Message, SendResult } from '../../domain/channel.ts';
 import { onAbort, throwIfAborted } from '../../lib/abort.ts';
 import { describeError } from '../../lib/describe-error.ts';
 import type { Description } from './contract.ts';
-import type { FromThread, Setup, ToThread } from './protocol.ts';
+import type { FromThread, Made, Setup, ToThread, Unrendered } from './protocol.ts';
 
 export interface ModuleHost {
   readonly description: Description;
   /** Rejects only when `signal` was aborted. */
   readonly send: (provider: number, message: Message, signal: AbortSignal) => Promise<SendResult>;
+  /** What the module makes of it, and sends to nobody. */
+  readonly render: (content: Unrendered) => Promise<Made>;
   readonly close: () => Promise<void>;
 }
 
@@ -36,6 +38,7 @@ interface State {
   readonly setup: Setup;
   readonly deps: HostDeps;
   readonly calls: Map<number, Call>;
+  readonly renders: Map<number, (made: Made) => void>;
   readonly logLine: () => boolean;
   count: number;
   /** Messages from the thread. */
@@ -50,12 +53,22 @@ interface Thread {
 
 /** Starts the thread. Rejects with why the module can't be used. */
 export async function startModule(setup: Setup, deps: HostDeps): Promise<ModuleHost> {
-  const state: State = { setup, deps, calls: new Map(), logLine: ration(deps.monotonicMs), count: 0, heard: 0, thread: undefined };
+  const state: State = {
+    setup,
+    deps,
+    calls: new Map(),
+    renders: new Map(),
+    logLine: ration(deps.monotonicMs),
+    count: 0,
+    heard: 0,
+    thread: undefined,
+  };
   state.thread = startThread(state);
   const { description } = await state.thread;
   return {
     description,
     send: (provider, message, signal) => send(state, { provider, message }, signal),
+    render: (content) => render(state, content),
     close: () => close(state),
   };
 }
@@ -99,12 +112,13 @@ function startThread(state: State): Promise<Thread> {
 }
 
 function hear(state: State, message: FromThread): void {
-  const { calls, deps, setup, logLine } = state;
+  const { calls, renders, deps, setup, logLine } = state;
   state.heard++;
   if (message.type === 'result') {
     calls.get(message.call)?.done(message.result);
     calls.delete(message.call);
-  } else if (message.type === 'log' && logLine())
+  } else if (message.type === 'rendered') renders.get(message.call)?.(message.made);
+  else if (message.type === 'log' && logLine())
     deps.log('module.said', { module: setup.module, said: message.event, fields: message.fields });
 }
 
@@ -114,6 +128,7 @@ function lose(state: State, detail: string): void {
   const lost = [...state.calls.values()];
   state.calls.clear();
   for (const { done } of lost) done({ kind: 'unknown', reason: 'internal', detail });
+  for (const answer of [...state.renders.values()]) answer({ ok: false, detail });
 }
 
 async function send(state: State, { provider, message }: { provider: number; message: Message }, signal: AbortSignal): Promise<SendResult> {
@@ -153,6 +168,34 @@ async function send(state: State, { provider, message }: { provider: number; mes
       },
     });
     say({ type: 'send', call, provider, message });
+  });
+}
+
+async function render(state: State, content: Unrendered): Promise<Made> {
+  let thread: Thread;
+  try {
+    thread = await (state.thread ??= startThread(state));
+  } catch (error) {
+    state.thread = undefined;
+    return { ok: false, detail: `the module does not start: ${describeError(error)}`.slice(0, 300) };
+  }
+  const call = ++state.count;
+  const say = (said: ToThread) => {
+    thread.worker.postMessage(said);
+  };
+  return new Promise((resolve) => {
+    const answer = (made: Made) => {
+      clearTimeout(timer);
+      state.renders.delete(call);
+      resolve(made);
+    };
+    const timer = setTimeout(() => {
+      say({ type: 'abort', call });
+      endIfBlocked(state, thread.worker);
+      answer({ ok: false, detail: `the module gave no answer within ${state.deps.timeoutMs} ms` });
+    }, state.deps.timeoutMs);
+    state.renders.set(call, answer);
+    say({ type: 'render', call, content });
   });
 }
 

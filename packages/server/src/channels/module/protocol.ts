@@ -24,8 +24,13 @@ export interface Unrendered {
   readonly context: RenderContext;
 }
 
+/** `json`: the content. Whatever a module makes crosses as text. */
+export type Made = { readonly ok: true; readonly json: string } | { readonly ok: false; readonly detail: string };
+
 export type ToThread =
   | { readonly type: 'send'; readonly call: number; readonly provider: number; readonly message: Message }
+  /** For a preview: nothing is sent. */
+  | { readonly type: 'render'; readonly call: number; readonly content: Unrendered }
   | { readonly type: 'abort'; readonly call: number }
   | { readonly type: 'close' };
 
@@ -33,6 +38,7 @@ export type FromThread =
   | { readonly type: 'ready'; readonly description: Description }
   | { readonly type: 'failed'; readonly message: string }
   | { readonly type: 'result'; readonly call: number; readonly result: SendResult }
+  | { readonly type: 'rendered'; readonly call: number; readonly made: Made }
   /** An abort was taken note of. */
   | { readonly type: 'alive' }
   | { readonly type: 'closed' }

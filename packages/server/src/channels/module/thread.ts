@@ -8,7 +8,7 @@ import { describeError } from '../../lib/describe-error.ts';
 import { makeEgress } from '../../lib/egress.ts';
 import { describeChannel, describeProvider, toSendResult, type Description } from './contract.ts';
 import type { ModuleChannel } from './port.ts';
-import type { FromThread, Setup, ToThread, Unrendered } from './protocol.ts';
+import type { FromThread, Made, Setup, ToThread, Unrendered } from './protocol.ts';
 
 const setup = workerData as Setup;
 const MAX_LOG_FIELDS = 2_000;
@@ -32,6 +32,8 @@ async function importModule(name: string): Promise<Readonly<Record<string, unkno
 interface Loaded {
   readonly description: Description;
   readonly send: (provider: number, message: Message, signal: AbortSignal) => Promise<unknown>;
+  /** Undefined: a provider, whose content is that of its channel. */
+  readonly render?: (content: Unrendered) => unknown;
   readonly providers: readonly Provider[];
 }
 
@@ -54,12 +56,13 @@ async function load(): Promise<Loaded> {
 function asChannel(made: unknown): Loaded {
   const description = describeChannel(made);
   const channel = made as ModuleChannel;
+  const render = ({ telling, context }: Unrendered) => channel.render(telling, context);
   return {
     description,
+    render,
     providers: channel.providers,
     send: async (provider, { deliveryId, address, content }, signal) => {
-      const { telling, context } = content as Unrendered;
-      const message = { deliveryId, address: address as string, content: channel.render(telling, context) };
+      const message = { deliveryId, address: address as string, content: render(content as Unrendered) };
       return channel.providers[provider]?.send(message, signal);
     },
   };
@@ -85,6 +88,17 @@ async function serve({ send }: Loaded, { call, provider, message }: Extract<ToTh
   }
 }
 
+const MAX_CONTENT = 1024 * 1024;
+
+function renderedBy({ render }: Loaded, content: Unrendered): Made {
+  try {
+    const json = (JSON.stringify(render?.(content)) as string | undefined) ?? 'null'; // of a function there is none
+    return json.length > MAX_CONTENT ? { ok: false, detail: `more than ${MAX_CONTENT} characters` } : { ok: true, json };
+  } catch (error) {
+    return { ok: false, detail: describeError(error).slice(0, MAX_LOG_FIELDS) };
+  }
+}
+
 function abort(call: number): void {
   say({ type: 'alive' });
   calls.get(call)?.abort(new Error('given up'));
@@ -106,6 +120,7 @@ try {
   const loaded = await load();
   parentPort?.on('message', (message: ToThread) => {
     if (message.type === 'send') void serve(loaded, message);
+    else if (message.type === 'render') say({ type: 'rendered', call: message.call, made: renderedBy(loaded, message.content) });
     else if (message.type === 'abort') abort(message.call);
     else void close(loaded);
   });

@@ -23,6 +23,7 @@ export function simulated(live: Channel, target: Target): Channel {
     ...{ name, title, available, address, lane, delaysMs, maxInFlight },
     providers: [simulator(name, result)],
     render: (telling, context) => live.render(telling, context),
+    ...(live.shown && { shown: (content) => live.shown?.(content) ?? Promise.resolve(content) }),
     addressOf: (text) => text,
   };
 }
