@@ -20,9 +20,9 @@ import { absoluteLink, isLink } from '../lib/link.ts';
 import { addressOrNone, addressPlace, type AddressPlace } from './address.ts';
 import { escapeFor, insideJson, type Target } from './escape.ts';
 
-const TAGS = ['assign', 'if', 'unless', 'case', 'for', 'break', 'continue', 'comment', '#'];
+export const TAGS = ['assign', 'if', 'unless', 'case', 'for', 'break', 'continue', 'comment', '#'];
 /** What can blow a text up (`replace` in a chain) is bounded by `memoryLimit`; whatever takes an expression is not here. */
-const FILTERS = [
+export const FILTERS = [
   ...['append', 'prepend', 'capitalize', 'downcase', 'upcase', 'strip', 'lstrip', 'rstrip', 'strip_newlines', 'squish', 'truncate'],
   ...['truncatewords', 'replace', 'replace_first', 'replace_last', 'remove', 'remove_first', 'remove_last', 'split', 'join', 'first'],
   ...['last', 'size', 'reverse', 'sort', 'sort_natural', 'uniq', 'compact', 'map', 'where', 'reject', 'find', 'has', 'concat', 'slice'],
@@ -30,7 +30,7 @@ const FILTERS = [
   ...['date', 'date_to_xmlschema', 'url_encode', 'number_of_words', 'array_to_sentence_string'],
 ];
 /** Each takes a time that grows with its text and no more, and none makes it longer than a few times. */
-const SIMPLE_FILTERS = ['default', 'downcase', 'upcase', 'capitalize', 'strip', 'truncate', 'first', 'last', 'size', 'date'];
+export const SIMPLE_FILTERS = ['default', 'downcase', 'upcase', 'capitalize', 'strip', 'truncate', 'first', 'last', 'size', 'date'];
 
 const MAX_TEMPLATE = 256 * 1024;
 const MAX_OUTPUT = 256 * 1024;

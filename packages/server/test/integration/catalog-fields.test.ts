@@ -4,7 +4,7 @@ import { deliveriesOf, eventually } from '../harness/core.ts';
 import { startReceiver, type Receiver } from '../harness/receiver.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
 
-/** As the guide has it. */
+/** An execution platform's, with every field but the digest. */
 const EXAMPLE = `
 title: Execution failed
 category: execution
@@ -15,7 +15,7 @@ recipients: [{ path: $.user_id }]
 exclude: [{ path: $.actor_id }]
 channels:
   in_app: {}
-  email: {}
+  email: { delay: 10m, only_if: unread }
   slack: { severities: [high, urgent] }
 destinations: true
 throttle: { limit: 5, window: 1h, per: [user, severity], over: skip }
