@@ -77,10 +77,52 @@ describe('the night that is an hour longer (Berlin, 25 October 2026, 03:00 → 0
     ['ends by the new time', hours('22:00', '07:00'), '2026-10-24T22:00:00Z', '2026-10-25T06:00:00.000Z'],
     ['ends the second time its end is shown', hours('22:00', '02:30'), '2026-10-25T00:29:00Z', '2026-10-25T01:30:00.000Z'],
     ['does not end the first time', hours('22:00', '02:30'), '2026-10-25T00:45:00Z', '2026-10-25T01:30:00.000Z'],
+    [
+      'ends the first time when the clock is set back to its end',
+      hours('22:00', '02:00'),
+      '2026-10-24T23:59:00Z',
+      '2026-10-25T00:00:00.000Z',
+    ],
+    ['is over until the clock is set back', hours('22:00', '02:00'), '2026-10-25T00:30:00Z', null],
+    ['and is over after it', hours('22:00', '02:00'), '2026-10-25T01:00:00Z', null],
     ['begins the first time its start is shown', hours('02:30', '05:00'), '2026-10-25T00:30:00Z', '2026-10-25T04:00:00.000Z'],
     ['and goes on when the clock is set back before it', hours('02:30', '05:00'), '2026-10-25T01:10:00Z', '2026-10-25T04:00:00.000Z'],
   ])('%s', (_, quiet, at, want) => {
     expect(until(quiet, 'Europe/Berlin', at)).toBe(want);
+  });
+});
+
+describe('clocks that change at midnight, and by half an hour', () => {
+  test.each<[title: string, zone: string, quiet: QuietHours, times: [at: string, want: string | null]]>([
+    [
+      'a midnight that is left out ends it at the jump',
+      'America/Havana',
+      hours('22:00', '00:00'),
+      ['2026-03-08T04:00:00Z', '2026-03-08T05:00:00.000Z'],
+    ],
+    ['and begins it there', 'America/Havana', hours('00:00', '06:00'), ['2026-03-08T05:00:00Z', '2026-03-08T10:00:00.000Z']],
+    [
+      'a midnight that is shown twice ends it the first time',
+      'America/Havana',
+      hours('22:00', '00:00'),
+      ['2026-11-01T03:59:00Z', '2026-11-01T04:00:00.000Z'],
+    ],
+    ['half an hour back, to its end', 'Australia/Lord_Howe', hours('00:00', '01:30'), ['2026-04-04T14:29:00Z', '2026-04-04T14:30:00.000Z']],
+    ['and it is over', 'Australia/Lord_Howe', hours('00:00', '01:30'), ['2026-04-04T14:59:00Z', null]],
+    [
+      'half an hour back, past its end',
+      'Australia/Lord_Howe',
+      hours('00:00', '01:45'),
+      ['2026-04-04T14:50:00Z', '2026-04-04T15:15:00.000Z'],
+    ],
+    [
+      'half an hour forward, over its end',
+      'Australia/Lord_Howe',
+      hours('22:00', '02:15'),
+      ['2026-10-03T15:00:00Z', '2026-10-03T15:30:00.000Z'],
+    ],
+  ])('%s', (_, zone, quiet, [at, want]) => {
+    expect(until(quiet, zone, at)).toBe(want);
   });
 });
 
@@ -173,6 +215,6 @@ test('over a year of zones: never inside a window, and released at the first mom
       for (let time = at, found = inside(time); found; found = inside(time)) expected = time = found.to;
       expect(quietUntil(ZONES, quiet, { zone, at: new Date(at) })?.getTime() ?? null).toBe(expected);
     }),
-    { numRuns: 120 },
+    { numRuns: 120, examples: [['Australia/Lord_Howe', ['00:00', '01:30'], [], Date.parse('2026-04-04T14:59:00Z')]] },
   );
 });

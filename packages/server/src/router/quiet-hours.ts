@@ -1,7 +1,7 @@
 /**
  * When quiet hours are quiet. A window belongs to the day on which it begins, and lasts from the first moment at which the
- * clock on the wall shows its start to the last one at which it shows its end: nights that show an hour twice are longer,
- * nights that leave one out shorter. Pure: zones come as functions.
+ * clock on the wall shows its start to the last one at which it shows the minute before its end: nights that show an hour of it
+ * twice are longer, nights that leave one out shorter. Pure: zones come as functions.
  */
 import { beginsOn, DAY_MINUTES, lengthOf, MAX_QUIET_DAYS, minuteOf, type QuietHours } from '../domain/quiet-hours.ts';
 
@@ -30,6 +30,7 @@ export interface When {
 
 /** In minutes: no clock is set by more at once. */
 const MAX_JUMP = 180;
+const MINUTE_MS = 60_000;
 
 /** The first moment after `at` that is not quiet, or null when `at` itself is not. */
 export function quietUntil(zones: Zones, hours: QuietHours, { zone, at }: When): Date | null {
@@ -48,10 +49,16 @@ function windowEnd(zones: Zones, hours: QuietHours, { zone, at }: When): Date | 
   for (const offset of [-1, 0, 1]) {
     const elapsed = minute - offset * DAY_MINUTES - start;
     if (elapsed < -MAX_JUMP || elapsed > length + MAX_JUMP || !beginsOn(hours.days, weekday + offset)) continue;
-    const end = start + length;
     const from = zones.instantsOf(zones.addDays(date, offset), start, zone).first;
-    const to = zones.instantsOf(zones.addDays(date, offset + Math.floor(end / DAY_MINUTES)), end % DAY_MINUTES, zone).last;
+    const to = endOf(zones, { date: zones.addDays(date, offset), minute: start + length - 1, zone });
     if (from <= at && at < to) return to;
   }
   return null;
+}
+
+/** After the last of its minutes, which may be on the next day. When the clock leaves that minute out, the window ends where it jumps. */
+function endOf(zones: Zones, { date, minute, zone }: { date: string; minute: number; zone: string }): Date {
+  const { last } = zones.instantsOf(zones.addDays(date, Math.floor(minute / DAY_MINUTES)), minute % DAY_MINUTES, zone);
+  const isShown = zones.localOf(last, zone).minute === minute % DAY_MINUTES;
+  return isShown ? new Date(last.getTime() + MINUTE_MS) : last;
 }
