@@ -1,4 +1,5 @@
 /** Everything that can hold a delivery up has to end before its rows are dropped. */
+import { MAX_DIGEST_DAYS } from './domain/digest.ts';
 import { MAX_QUIET_DAYS } from './domain/quiet-hours.ts';
 
 const DAY_MS = 86_400_000;
@@ -23,9 +24,19 @@ export function timeProblems(config: Times & Retries): string[] {
   const own = Object.values(config.channels).map(({ retry = [] }) => retry);
   const longest = Math.max(...[config['webhook.retry'], config['email.retry'], ...own].map(retryDays));
   const needed = config['schedule.max_days'] + longest + MAX_QUIET_DAYS + 1;
+  if (needed <= config['retention.days']) return digestProblems(config);
+  return [
+    ...digestProblems(config),
+    `schedule.max_days (${config['schedule.max_days']}) + the longest retries (${longest.toFixed(1)} days) + the longest quiet hours (${MAX_QUIET_DAYS} days) + 1 must fit in retention.days (${config['retention.days']}): keep rows at least ${Math.ceil(needed)} days, or schedule less far`,
+  ];
+}
+
+/** Counted from the event's due time: so old are the rows of an item when its message is made. */
+function digestProblems(config: Times): string[] {
+  const needed = MAX_DIGEST_DAYS + MAX_QUIET_DAYS + 1;
   if (needed <= config['retention.days']) return [];
   return [
-    `schedule.max_days (${config['schedule.max_days']}) + the longest retries (${longest.toFixed(1)} days) + the longest quiet hours (${MAX_QUIET_DAYS} days) + 1 must fit in retention.days (${config['retention.days']}): keep rows at least ${Math.ceil(needed)} days, or schedule less far`,
+    `the longest digest (${MAX_DIGEST_DAYS} days) + the longest quiet hours (${MAX_QUIET_DAYS} days) + 1 must fit in retention.days (${config['retention.days']}): keep rows at least ${needed} days`,
   ];
 }
 

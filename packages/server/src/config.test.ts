@@ -134,6 +134,11 @@ const refused: [what: string, env: Record<string, string>, problem: string][] = 
   ['a schedule as long as the retention', { CARILLON_SCHEDULE_MAX_DAYS: '33' }, 'schedule.max_days (33)'],
   ['a schedule that leaves no room for retries', { CARILLON_SCHEDULE_MAX_DAYS: '26' }, 'schedule.max_days (26)'],
   ['a retention that leaves no room for quiet hours', { CARILLON_RETENTION_DAYS: '30' }, 'quiet hours (3 days)'],
+  [
+    'a retention that leaves no room for digests',
+    { CARILLON_RETENTION_DAYS: '10', CARILLON_SCHEDULE_MAX_DAYS: '0' },
+    'the longest digest (7 days) + the longest quiet hours (3 days) + 1 must fit in retention.days (10): keep rows at least 11 days',
+  ],
   ['retries longer than the rows', { CARILLON_EMAIL_RETRY: '2d,2d' }, 'schedule.max_days (25)'],
   ['production without secrets', { CARILLON_ENV: 'production' }, 'production needs secret (CARILLON_SECRET)'],
   [

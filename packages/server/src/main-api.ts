@@ -40,6 +40,7 @@ import type { ChannelName } from './domain/channel.ts';
 import type { InboxChange } from './domain/notification.ts';
 import type { ListedAddress } from './domain/suppression.ts';
 import type { Clock } from './lib/clock.ts';
+import { nextRun } from './lib/cron.ts';
 import { hashApiKey, type Vault } from './lib/crypto.ts';
 import type { Egress } from './lib/egress.ts';
 import { checkMailbox } from './lib/mailbox.ts';
@@ -55,6 +56,7 @@ import { listedAddress } from './main-suppressions.ts';
 import type { Feed } from './realtime/feed.ts';
 import type { Hints } from './realtime/hints.ts';
 import { explain } from './router/decide.ts';
+import { closingTime } from './router/digest.ts';
 import { findByHash, touchKeys } from './store/api-keys.ts';
 import type { Database } from './store/database.ts';
 import { appliedMigration } from './store/health.ts';
@@ -216,6 +218,7 @@ function preferenceDeps({ database, channels, defaults, quietUntil, egress, cloc
         channels: channels.facts,
         defaultsOf: () => ofTenant,
         quietUntil: (hours, zone) => quietUntil(hours, { zone, at }),
+        closesAt: (times, zone) => closingTime(times, { zone, at }, nextRun),
       }),
     now: clock.now,
     wake: stages.wake,

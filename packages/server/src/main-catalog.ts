@@ -5,8 +5,9 @@ import type { KnownChannels } from './catalog/channel-rules.ts';
 import { makeCatalog, type Catalog } from './catalog/catalog.ts';
 import { fingerprint, loadCatalog } from './catalog/load.ts';
 import { below, CatalogError, describeProblem, type Problem } from './catalog/problem.ts';
-import type { Rendered } from './catalog/liquid.ts';
-import { scopeFor, textsOf, type Place } from './catalog/scope.ts';
+import type { Rendered, Scope } from './catalog/liquid.ts';
+import type { Version } from './catalog/version.ts';
+import { digestScope, scopeFor, textsOf, type Place } from './catalog/scope.ts';
 import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
 import { mistakesOf, problemsOf, summaryIn } from './catalog/validate.ts';
 import type { EventTypeDeps } from './api/routes/event-types.ts';
@@ -15,6 +16,7 @@ import { maxDelayMs } from './config-time.ts';
 import type { Config } from './config.ts';
 import type { ChannelFacts } from './domain/channel.ts';
 import type { DeliveryJob } from './domain/delivery.ts';
+import { DIGEST_TYPE } from './domain/digest.ts';
 import type { Tx } from './domain/event.ts';
 import type { EventTypeFiles, EventTypeVersion, Reader } from './domain/event-type.ts';
 import { TemplateFailed, type Written } from './domain/written.ts';
@@ -123,7 +125,10 @@ function renderers(catalog: Catalog<Tx>, placeOf: (tenantId: string) => Place): 
       const { tenantId, event, content, channel } = job;
       const version = await catalog.version(null, tenantId, event.version ?? '');
       const about = { ...content, eventId: job.eventId, type: event.type, acceptedAt: event.acceptedAt, data: event.data };
-      const scope = scopeFor(version, about, { reader: readerIn(job), ...placeOf(tenantId) });
+      const who = { reader: readerIn(job), ...placeOf(tenantId) };
+      if (event.type === DIGEST_TYPE)
+        return writtenDigest(version, channel, digestScope(version, { ...about, ...content, type: version.type }, who));
+      const scope = scopeFor(version, about, who);
       const [text] = job.notificationId === null ? await version.notifications([scope]) : [];
       const notification = madeOf(text);
       const { subject, body } = notification ?? content;
@@ -132,6 +137,16 @@ function renderers(catalog: Catalog<Tx>, placeOf: (tenantId: string) => Place): 
       return { html: undefined, text: undefined, payload: undefined, ...(made && madeOf(made)), notification, warnings };
     },
   };
+}
+
+/** Of templates that fail nothing is taken: what would be said without any is said, so that no item is lost. */
+async function writtenDigest(version: Version, channel: string, scope: Scope): Promise<Written | undefined> {
+  if (!version.digests) return undefined;
+  const [[text], made] = [await version.notifications([scope]), await version.channel(channel, scope)];
+  const warnings = [text, made].flatMap((part) => [...(part?.warnings ?? []), ...(part?.ok === false ? [part.detail] : [])]);
+  const nothing = { html: undefined, text: undefined, payload: undefined };
+  if (!text?.ok || made?.ok === false) return { ...nothing, warnings };
+  return { ...nothing, ...made?.value, notification: text.value, warnings };
 }
 
 /** A destination is nobody. */

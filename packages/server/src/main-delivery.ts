@@ -12,6 +12,7 @@ import type { QuietHours } from './domain/quiet-hours.ts';
 import type { Clock } from './lib/clock.ts';
 import type { Vault } from './lib/crypto.ts';
 import type { Destinations } from './main-destinations.ts';
+import { makeDigestOutcomes, type DigestOutcomes } from './main-digests.ts';
 import { suppressRefused, withSuppressions } from './main-suppressions.ts';
 import type { When } from './router/quiet-hours.ts';
 import { isUnavailable, type Database } from './store/database.ts';
@@ -59,16 +60,21 @@ const HELD_PER_SLOT = 32;
 export function makeDelivery(deps: DeliveryDeps, ended: (queues: readonly number[]) => void): Worker {
   const { config, database, clock, channels, metrics, log } = deps;
   const leaseMs = config['delivery.lease'];
+  const digests = makeDigestOutcomes(deps);
   const detailed = config['log.level'] === 'debug'; // the line is not even made when nobody reads it
   const context = { productName: config.product_name };
   const written = writing(deps);
   const baseUrlOf = (tenantId: string) => deps.defaults.settingsOf(tenantId).base_url;
   return makeWorker(
     {
-      claim: (query) => claim(deps, query),
+      claim: async (query) => {
+        const claimed = await claim(deps, query);
+        digests.leased(claimed.jobs);
+        return claimed;
+      },
       nextDueMs: () => nextDeliveryDueMs(database.engine),
       prepare: (job) => prepare({ channelFor: channels.channelFor, context, baseUrlOf, written }, job),
-      complete: (rows) => complete(deps, rows, ended),
+      complete: (rows) => complete(deps, rows, { ended, digests }),
       renew: (jobs) => renew(deps, jobs, leaseMs),
       release: (jobs) => releaseDeliveries(database.engine, jobs),
       suppress: (job) => suppressRefused(database, channels.facts, job),
@@ -119,11 +125,12 @@ function writing({ catalog, database, log }: DeliveryDeps): DeliveryDeps['catalo
 async function complete(
   { config, database, destinations, log }: DeliveryDeps,
   rows: readonly Completion[],
-  ended: (queues: readonly number[]) => void,
+  { ended, digests }: { ended: (queues: readonly number[]) => void; digests: DigestOutcomes },
 ): Promise<string[]> {
   const done = await completeDeliveries(database.engine, rows);
   if (config['log.level'] === 'debug') log('delivery.recorded', countsOf(rows, done));
   await destinations.settle(rows);
+  void digests.ended(rows);
   const queues = rows.flatMap(({ queue, state }) => (queue === undefined || state === 'pending' || state === 'held' ? [] : [queue]));
   if (queues.length > 0) ended(queues);
   return done;

@@ -8,15 +8,19 @@ import type { InboxChange } from './domain/notification.ts';
 import type { ListedAddress } from './domain/suppression.ts';
 import { makeAcceptor, type Acceptor } from './ingest/accept.ts';
 import { makeAlarm, type Alarm } from './lib/alarm.ts';
+import { nextRun } from './lib/cron.ts';
 import { makeLru } from './lib/lru.ts';
 import { makeDelivery, type DeliveryDeps } from './main-delivery.ts';
+import { digestChores } from './main-digests.ts';
 import { makeTurns, type Turns } from './main-ordering.ts';
 import { areSuppressed } from './main-suppressions.ts';
 import type { Hints } from './realtime/hints.ts';
 import { runRouter } from './router/queue.ts';
 import { route, type Routed, type RouteOptions } from './router/router.ts';
+import type { Chore } from './scheduler/scheduler.ts';
 import { isLockTimeout, isUnavailable, seal } from './store/database.ts';
 import { insertDeliveries } from './store/deliveries.ts';
+import { joinDigests } from './store/digest-joining.ts';
 import { claimEvent, claimEvents, dueEventIds, insertEvents, nextEventDueMs, postponeEvent, recordProgress } from './store/events.ts';
 import { claimKeys, claimNewKeys, isKnownKey, recallKeys, storeAnswer } from './store/idempotency.ts';
 import { insertNotifications } from './store/notifications.ts';
@@ -38,6 +42,8 @@ export interface Stages {
   readonly runWorker: (stop: AbortSignal, kill: AbortSignal) => Promise<void>;
   /** Of deliveries with an ordering key. */
   readonly sweepTurns: () => Promise<void>;
+  /** Upkeep, and so of the role `scheduler` alone. */
+  readonly digestChores: readonly Chore[];
 }
 
 /** What accepting and routing share. */
@@ -84,6 +90,7 @@ export function makeStages(deps: StageDeps): Stages {
     runRouter: (stop) => routerOn(deps, path, stop),
     runWorker: worker.run,
     sweepTurns: turns.sweep,
+    digestChores: digestChores(deps, worker.wake),
   };
 }
 
@@ -97,6 +104,7 @@ function makeRoute(parts: StageDeps, recipients: Path['recipients']): Path['rout
     insertDeliveries: (tx: Tx, rows: Parameters<typeof insertDeliveries>[1], token: string) =>
       insertDeliveries(tx, rows, { token, leaseMs }),
     enqueue,
+    joinDigests,
     leaseEndsAtMs: () => clock.monotonicMs() + leaseMs,
     admit: admitThrottled,
     newToken: randomUUID,
@@ -106,7 +114,7 @@ function makeRoute(parts: StageDeps, recipients: Path['recipients']): Path['rout
 }
 
 /** What routing asks and what changes nothing: of the preview too. */
-export function routingReads({ config, channels, catalog, destinations, defaults, quietUntil, log }: Omit<StageDeps, 'publish' | 'hints'>) {
+export function routingReads({ config, channels, catalog, destinations, defaults, quietUntil, log }: DeliveryDeps) {
   return {
     audience: audienceChunk,
     audienceSize,
@@ -120,6 +128,7 @@ export function routingReads({ config, channels, catalog, destinations, defaults
     decisionFailed: (eventId: string, userId: string, error: unknown) => {
       log('router.decision-failed', { eventId, userId, error });
     },
+    nextRun,
   };
 }
 

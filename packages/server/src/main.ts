@@ -189,7 +189,7 @@ function feedOf({ database, clock, config, log }: Core): Feed {
 }
 
 /** Every process follows the clock and its neighbours; upkeep belongs to the role `scheduler`. */
-function choresOf({ opened, database, metrics, config }: Core, more: readonly Chore[], { sweepTurns }: Stages): Chore[] {
+function choresOf({ opened, database, metrics, config }: Core, more: readonly Chore[], { sweepTurns, digestChores }: Stages): Chore[] {
   const sweep = async () => {
     while ((await sweepKeys(database.engine, SWEEP_ROWS)) === SWEEP_ROWS);
   };
@@ -208,6 +208,7 @@ function choresOf({ opened, database, metrics, config }: Core, more: readonly Ch
     { name: 'throttles', everyMs: MINUTE_MS, run: sweepCounters },
     { name: 'queue-age', everyMs: 10 * SECOND_MS, run: age },
     { name: 'ordering', everyMs: SECOND_MS, run: sweepTurns },
+    ...digestChores,
   ];
 }
 

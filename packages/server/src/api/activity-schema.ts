@@ -11,6 +11,20 @@ import { callerId, wireTime } from './schema.ts';
 const json = z.record(z.string(), z.unknown());
 const why = { reason: z.string(), sentence: z.string(), hint: z.string() };
 
+const Digest = z
+  .object({
+    id: z.string(),
+    key: z.string().describe('What goes together.'),
+    opened_at: wireTime,
+    closes_at: wireTime,
+    closed_at: wireTime.nullable().describe('Null: it waits for more.'),
+    delivery_id: z.string().nullable().describe('Of its message; null: there is none yet, or nothing was left to say.'),
+    notification_id: z.string().nullable(),
+    status: z.string().nullable().describe('Of its message.'),
+    reason: z.string().nullable(),
+  })
+  .meta({ id: 'Digest' });
+
 export const Delivery = z.object({
   id: z.string(),
   event_id: z.string(),
@@ -32,6 +46,7 @@ export const Delivery = z.object({
   sent_at: wireTime.nullable().describe('When its first attempt began.'),
   finished_at: wireTime.nullable(),
   delivered_at: wireTime.nullable(),
+  digest: Digest.nullable().describe('Of an item of a digest.'),
 });
 
 const TimelineLine = z.object({
@@ -39,6 +54,7 @@ const TimelineLine = z.object({
   what: z.string(),
   channel: z.string().optional(),
   delivery_id: z.string().optional(),
+  digest_id: z.string().optional(),
   reason: z.string().optional(),
   sentence: z.string().optional(),
   hint: z.string().optional(),

@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import type { ChannelName } from '../domain/channel.ts';
+import { DIGEST_TYPE } from '../domain/digest.ts';
 import { CarillonError } from '../domain/error.ts';
 import type { Asked, Filled } from '../domain/event-type.ts';
 import {
@@ -56,8 +57,8 @@ function checked(check: (text: string) => Verdict, code: string) {
   });
 }
 
-const type = callerId.refine((text) => text !== INLINE_TYPE, {
-  error: '`inline` is the type of POST /v1/notifications.',
+const type = callerId.refine((text) => text !== INLINE_TYPE && text !== DIGEST_TYPE, {
+  error: '`inline` is the type of POST /v1/notifications, `digest` the one of what a digest sends.',
   params: { code: 'reserved' },
 });
 export const tag = callerId.refine((text) => Buffer.byteLength(text) <= MAX_TAG_BYTES, {
@@ -258,7 +259,8 @@ function excludedOf({ exclude = [] }: Pick<EventWire, 'exclude'>, byType: readon
 }
 
 function filledRequest(wire: EventWire, filled: Filled): EventRequest {
-  const { to, data, channels, actionUrl, critical, category, exclude, delays, warnings, throttle, destinations, tenantTemplates } = filled;
+  const { to, data, channels, actionUrl, critical, category, exclude, delays, warnings, throttle, digest, destinations, tenantTemplates } =
+    filled;
   return {
     ...toRequest(wire, to),
     data,
@@ -268,6 +270,7 @@ function filledRequest(wire: EventWire, filled: Filled): EventRequest {
     category,
     exclude: excludedOf(wire, exclude),
     throttle,
+    digest,
     destinations: destinations === false ? false : undefined,
     delays,
     tenant_templates: tenantTemplates || undefined,

@@ -4,6 +4,7 @@ import { EVENT_STATES, SEVERITIES, type AudienceCounts } from '../domain/event.t
 import { REASONS, reasonOf } from '../domain/reason.ts';
 import { publicId } from '../lib/id.ts';
 import type { CancelAnswer } from '../store/cancel.ts';
+import type { DigestRecord } from '../store/digest-outcomes.ts';
 import type { DeliveryRecord, EventRecord, NotificationRecord } from '../store/timeline.ts';
 import { toWire } from './schema.ts';
 
@@ -22,6 +23,21 @@ function explained(reason: number) {
   return { reason: code, sentence, hint };
 }
 
+/** Where an item waits until when, and the message that it became. */
+function viewDigest({ id, key, openedAt, closesAt, closedAt, deliveryId, notificationId, status, reason }: DigestRecord) {
+  return {
+    id: publicId('dgs', id),
+    key,
+    opened_at: toWire(openedAt),
+    closes_at: toWire(closesAt),
+    closed_at: toWire(closedAt),
+    delivery_id: deliveryId && publicId('dlv', deliveryId),
+    notification_id: notificationId && publicId('ntf', notificationId),
+    status,
+    reason: reason === null ? null : reasonOf(reason),
+  };
+}
+
 export function viewDelivery(row: DeliveryRecord) {
   const status = deliveryState(row.status);
   return {
@@ -37,7 +53,7 @@ export function viewDelivery(row: DeliveryRecord) {
     attempt_count: row.attemptCount,
     retry_count: Math.max(row.attemptCount - 1, 0),
     max_retries: row.maxAttempts === null ? null : row.maxAttempts - 1,
-    next_attempt_at: status === 'pending' || status === 'held' ? toWire(row.dueAt) : null,
+    next_attempt_at: status === 'pending' || status === 'held' ? toWire(row.dueAt ?? waitsUntil(row)) : null,
     error_message: row.lastError,
     cancel_requested: row.cancelRequested,
     created_at: toWire(row.createdAt),
@@ -45,7 +61,12 @@ export function viewDelivery(row: DeliveryRecord) {
     sent_at: toWire(row.sentAt),
     finished_at: toWire(row.finishedAt),
     delivered_at: status === 'delivered' ? toWire(row.finishedAt) : null,
+    digest: row.digest ? viewDigest(row.digest) : null,
   };
+}
+
+function waitsUntil({ digest }: DeliveryRecord): Date | null {
+  return digest && !digest.closedAt ? digest.closesAt : null;
 }
 
 export function viewSkip(row: DeliveryRecord) {

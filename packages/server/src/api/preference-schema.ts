@@ -1,9 +1,11 @@
 /** Preferences as they are sent and answered: of a user, and of a tenant for everybody. */
 import { z } from 'zod';
 import { IN_APP, type AddressRule, type ChannelFacts, type ChannelName } from '../domain/channel.ts';
+import { MAX_DIGEST_DAYS, MAX_DIGEST_MS, MIN_DIGEST_MS, NO_DIGEST } from '../domain/digest.ts';
 import { INLINE_TYPE, SEVERITIES, type Severity } from '../domain/event.ts';
 import { LAYERS, type ChannelPreference, type Preferences } from '../domain/preference.ts';
 import { DAYS, longestQuiet, MAX_QUIET_DAYS } from '../domain/quiet-hours.ts';
+import { parseDuration } from '../lib/duration.ts';
 import { addressSchema } from './address-schema.ts';
 import { tag, type AddressChecks } from './event-schema.ts';
 import { callerId, queryList, timestamp, wireTime } from './schema.ts';
@@ -37,6 +39,19 @@ const quietHours = z
   })
   .meta({ id: 'QuietHours' });
 
+const digest = z
+  .string()
+  .refine((text) => text === NO_DIGEST || isInterval(text), {
+    error: `A time from 1m to ${MAX_DIGEST_DAYS}d, for example 15m, or off.`,
+    params: { code: 'invalid_interval' },
+  })
+  .describe('What comes within that time is sent as one message: the first item opens it. `off`: at once, whatever the event type says.');
+
+function isInterval(text: string): boolean {
+  const ms = parseDuration(text) ?? 0;
+  return ms >= MIN_DIGEST_MS && ms <= MAX_DIGEST_MS;
+}
+
 const filters = {
   enabled: z.boolean().optional(),
   severities: severities.optional().describe('Any of them. Empty: all.'),
@@ -44,12 +59,12 @@ const filters = {
   exclude_tags: tags.optional().describe('None of them; wins over `include_tags`.'),
 };
 
-/** The inbox is never held: hours of its own would mean nothing. */
+/** Neither held nor collected: the inbox shows each at once. */
 function channelSchema({ name, address }: ChannelFacts, checks: AddressChecks | null): z.ZodType<ChannelPreference> {
-  const hours = name === IN_APP ? undefined : { quiet_hours: quietHours.optional() };
+  const waits = name === IN_APP ? undefined : { quiet_hours: quietHours.optional(), digest: digest.optional() };
   const schema: z.ZodType = z.strictObject({
     ...filters,
-    ...hours,
+    ...waits,
     ...(address && checks ? fieldsOf(address, checks) : {}),
   });
   return schema as z.ZodType<ChannelPreference>; // its fields' names come from the channel

@@ -23,7 +23,7 @@ import { toWire } from './schema.ts';
 
 /** What routing would decide for one channel. */
 export interface Explained {
-  readonly kind: 'deliver' | 'hold' | 'skip';
+  readonly kind: 'deliver' | 'hold' | 'digest' | 'skip';
   readonly channel: string;
   readonly layer?: Layer | null;
   readonly address?: string | null;
@@ -154,7 +154,7 @@ export function viewExplained({ kind, channel, layer, address, reason, until }: 
   const why = reason === undefined ? NOTHING_STOPS_IT : { reason, sentence: REASONS[reason].sentence, hint: REASONS[reason].hint };
   return {
     channel,
-    result: kind,
+    result: kind === 'digest' ? 'hold' : kind,
     ...why,
     said_by: layer ?? null,
     held_until: toWire(until ?? null),

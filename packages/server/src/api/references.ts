@@ -30,7 +30,7 @@ function configuration(settings: readonly Setting[]): string {
   return document('Configuration', [
     'Every setting has a name in the file and one in the environment. Later sources win: defaults, then the files that `CARILLON_CONFIG` names (separated by commas or colons; without it `carillon.yaml` in the working directory, if there is one), then the environment. An empty variable counts as not set. A name that is not in this list stops the start, and the message names the nearest known one.',
     'In the file a dot is a level:\n\n```yaml\ndelivery:\n  lane_limit: 16\nwebhook:\n  retry: [5s, 5m, 30m]\n```',
-    'Checked on the merged result: `schedule.max_days`, the longest retries and one day fit in `retention.days`; `delivery.lease` outlasts `delivery.total_timeout` by more than a second; production has its secrets.',
+    'Checked on the merged result: `schedule.max_days`, the longest retries and one day fit in `retention.days`, as do the longest digest, three quiet days and one day; `delivery.lease` outlasts `delivery.total_timeout` by more than a second; production has its secrets.',
     table(['in the file', 'in the environment', 'value', 'default', 'what it does'], rows),
   ]);
 }

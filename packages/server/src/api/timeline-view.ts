@@ -12,6 +12,7 @@ export interface TimelineEntry {
   readonly what: string;
   readonly channel?: string | undefined;
   readonly delivery_id?: string | undefined;
+  readonly digest_id?: string | undefined;
   readonly reason?: ReasonCode | undefined;
   readonly sentence?: string | undefined;
   readonly hint?: string | undefined;
@@ -60,7 +61,8 @@ export function viewTimeline({ event, notification, deliveries, entries }: Story
 
 /** One delivery's own lines. */
 export function ofDelivery(delivery: DeliveryRecord, entries: readonly EntryRecord[]): TimelineEntry[] {
-  const about = { channel: delivery.channel, delivery_id: publicId('dlv', delivery.id) };
+  const digest = delivery.digestId ? { digest_id: publicId('dgs', delivery.digestId) } : {};
+  const about = { channel: delivery.channel, delivery_id: publicId('dlv', delivery.id), ...digest };
   const missed = (delivery.warnings ?? []).map((detail) => ({
     at: toWire(delivery.sentAt ?? delivery.createdAt),
     what: 'warning',

@@ -16,6 +16,8 @@ const PARTIAL = /\{%-?\s*partial\s+(?:"([\w-]{1,64})"|'([\w-]{1,64})')/g;
 
 /** What each channel's content can be written as; those without a template show the subject and the body. */
 export const CONTENT_FILES = ['subject.liquid', 'in_app.liquid', 'email.html.liquid', 'email.txt.liquid'] as const;
+/** The same for the message of a digest whose items are all of this type: subject, body, and what a mail shows. */
+export const DIGEST_FILES = ['digest_subject.liquid', 'digest.liquid', 'digest.html.liquid', 'digest.txt.liquid'] as const;
 /** Channels that take a JSON of the type's own. */
 const PAYLOAD_CHANNELS = ['slack', 'teams'];
 
@@ -27,7 +29,7 @@ export function payloadFile(channel: string): string {
 export function bundle(own: EventTypeFiles, shared: EventTypeFiles): EventTypeFiles {
   const files: Record<string, string> = { ...own };
   const layouts = Object.keys(shared).filter((name) => name.startsWith('_layouts/'));
-  const hasMail = Object.keys(own).some((name) => name.startsWith('email.'));
+  const hasMail = Object.keys(own).some((name) => name.startsWith('email.') || /^digest\.(?:html|txt)\./.test(name));
   const wanted = hasMail ? layouts.filter((name) => usesLayout(own, name)) : [];
   const waiting = [...wanted, ...partialsIn(Object.values(own))];
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
@@ -63,7 +65,12 @@ export function toVersion(type: string, files: EventTypeFiles): EventTypeVersion
 
 /** Names that mean nothing, and sizes. What the files say is looked at elsewhere. */
 export function checkFiles(files: EventTypeFiles, channels: readonly string[]): Problem[] {
-  const known = [DEFINITION_FILE, ...CONTENT_FILES, ...channels.filter((name) => PAYLOAD_CHANNELS.includes(name)).map(payloadFile)];
+  const known = [
+    DEFINITION_FILE,
+    ...CONTENT_FILES,
+    ...DIGEST_FILES,
+    ...channels.filter((name) => PAYLOAD_CHANNELS.includes(name)).map(payloadFile),
+  ];
   const names = Object.keys(files);
   const problems = names.flatMap((file): Problem[] => {
     const bytes = Buffer.byteLength(files[file] ?? '');

@@ -5,7 +5,7 @@
 import type { EventTypeFiles } from '../domain/event-type.ts';
 import { describeError } from '../lib/describe-error.ts';
 import { htmlToText } from '../lib/html-text.ts';
-import { CONTENT_FILES, payloadFile } from './bundle.ts';
+import { CONTENT_FILES, DIGEST_FILES, payloadFile } from './bundle.ts';
 import { compileSchema, type CheckData } from './data-schema.ts';
 import type { Definition } from './definition-fields.ts';
 import { DEFINITION_FILE } from './definition.ts';
@@ -53,8 +53,9 @@ export function compileContent(type: string, files: EventTypeFiles, definition: 
   if (problems.length > 0 || !check) return { ok: false, problems };
   const content: Content = {
     check,
-    notification: (scope) => renderNotification(templates, scope, { type, title: definition.title }),
-    channel: (name, scope) => (name === 'email' ? renderEmail(templates, scope, layout) : renderPayload(templates, scope, name)),
+    notification: (scope) =>
+      scope.digest ? renderDigest(templates, scope) : renderNotification(templates, scope, { type, title: definition.title }),
+    channel: (name, scope) => renderChannel(templates, scope, { name, layout }),
     templates,
     locales,
   };
@@ -123,6 +124,7 @@ function targetOf(file: string): { target: Target; json: boolean } {
 
 type Templates = ReadonlyMap<string, CompiledTemplate>;
 const [SUBJECT, IN_APP, EMAIL_HTML, EMAIL_TEXT] = CONTENT_FILES;
+const [DIGEST_SUBJECT, DIGEST_BODY, DIGEST_HTML, DIGEST_TEXT] = DIGEST_FILES;
 
 function renderNotification(
   templates: Templates,
@@ -131,6 +133,19 @@ function renderNotification(
 ): Rendered<NotificationText> {
   const subject = templates.get(SUBJECT)?.render(scope) ?? given(title ?? `Notification: ${type}`);
   const body = templates.get(IN_APP)?.render(scope) ?? given(templates.has(SUBJECT) || title !== undefined ? '' : `Event: ${type}`);
+  return together(subject, body);
+}
+
+/** What has no template stays as it is without any. */
+function renderDigest(templates: Templates, scope: Scope): Rendered<NotificationText> {
+  const { subject, body } = scope.values;
+  return together(
+    templates.get(DIGEST_SUBJECT)?.render(scope) ?? given(String(subject)),
+    templates.get(DIGEST_BODY)?.render(scope) ?? given(String(body)),
+  );
+}
+
+function together(subject: Rendered<string>, body: Rendered<string>): Rendered<NotificationText> {
   const warnings = [...subject.warnings, ...body.warnings];
   if (!subject.ok) return { ...subject, warnings };
   if (!body.ok) return { ...body, warnings };
@@ -150,11 +165,20 @@ function oneLine(text: string): string {
     .slice(0, MAX_SUBJECT);
 }
 
+function renderChannel(
+  templates: Templates,
+  scope: Scope,
+  { name, layout }: { name: string; layout: string },
+): Rendered<ChannelContent> | undefined {
+  if (name === 'email') return renderEmail(templates, scope, layout);
+  return scope.digest ? undefined : renderPayload(templates, scope, name);
+}
+
 function renderEmail(templates: Templates, scope: Scope, layout: string): Rendered<ChannelContent> | undefined {
   const render = (file: string, kind: string) =>
     within(templates.get(`_layouts/${layout}.${kind}.liquid`), templates.get(file)?.render(scope), scope);
-  const html = render(EMAIL_HTML, 'html');
-  const text = render(EMAIL_TEXT, 'txt');
+  const html = render(scope.digest ? DIGEST_HTML : EMAIL_HTML, 'html');
+  const text = render(scope.digest ? DIGEST_TEXT : EMAIL_TEXT, 'txt');
   if (!html && !text) return undefined;
   const warnings = [html, text].flatMap((part) => part?.warnings ?? []);
   const failed = [html, text].find((part) => part?.ok === false);

@@ -1,7 +1,9 @@
 /** What may stand in `event.yaml`: one schema, a field each. */
 import { z } from 'zod';
 import { EVENT_THROTTLE_PER, SEVERITIES, type RecipientRule, type Severity } from '../domain/event.ts';
+import { MAX_DIGEST_DAYS, MAX_DIGEST_MS, MIN_DIGEST_MS } from '../domain/digest.ts';
 import { MAX_PER_WINDOW, MAX_WINDOW_S } from '../domain/throttle.ts';
+import { comesWithin, cronProblem } from '../lib/cron.ts';
 import { parseDuration } from '../lib/duration.ts';
 import { checkChannels, type KnownChannels } from './channel-rules.ts';
 import { parsePath, type JsonPath } from './json-path.ts';
@@ -59,6 +61,20 @@ const throttle = z.strictObject({
   over: z.enum(['skip']).default('skip'),
 });
 
+const interval = duration.refine((ms) => ms >= MIN_DIGEST_MS && ms <= MAX_DIGEST_MS, `must be a time from 1m to ${MAX_DIGEST_DAYS}d`);
+const cron = z
+  .string()
+  .max(100)
+  .refine((rule) => cronProblem(rule) === undefined, 'must be five fields, such as 0 9 * * 1-5')
+  .refine(
+    (rule) => cronProblem(rule) !== undefined || comesWithin(rule, MAX_DIGEST_MS),
+    `must come round at least every ${MAX_DIGEST_DAYS} days`,
+  );
+
+const digest = z
+  .strictObject({ key: text.optional(), every: interval.optional(), cron: cron.optional(), only_if: z.enum(['unread']).optional() })
+  .refine(({ every, cron: pattern }) => (every === undefined) !== (pattern === undefined), 'must have either every or cron');
+
 /** One channel of `channels`. */
 const channelFields = {
   severities: z.array(severity).min(1).optional(),
@@ -81,6 +97,7 @@ const fields = {
   /** Not said: the account's destinations are told of what has recipients. */
   destinations: z.boolean().optional(),
   throttle: throttle.optional(),
+  digest: digest.optional(),
   expires_after: duration.optional(),
   action_url: text.optional(),
   layout: z
@@ -108,6 +125,7 @@ export const NOTHING_SAID: Definition = definitionSchema(null).parse({});
 export function namesAt([first, ...rest]: readonly PropertyKey[], channels: KnownChannels | null): readonly string[] {
   if (first === undefined) return [...Object.keys(fields), 'channels'];
   if (first === 'throttle' && rest.length === 0) return Object.keys(throttle.shape);
+  if (first === 'digest' && rest.length === 0) return Object.keys(digest.shape);
   if (first !== 'channels') return [];
   return rest.length === 0 ? Object.keys(channels ?? {}) : Object.keys(channelFields);
 }

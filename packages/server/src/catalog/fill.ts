@@ -1,7 +1,7 @@
 /** What a type says of an event that is being accepted: whom it concerns, where, how heavily, under which tags. Pure. */
 import type { Asked, Filled } from '../domain/event-type.ts';
 import { CarillonError } from '../domain/error.ts';
-import type { RecipientRule } from '../domain/event.ts';
+import type { RecipientRule, TypeDigest } from '../domain/event.ts';
 import type { ChannelName } from '../domain/channel.ts';
 import { isLink } from '../lib/link.ts';
 import type { Checked } from './data-schema.ts';
@@ -14,6 +14,7 @@ import { valuesAt } from './json-path.ts';
 const MAX_RECIPIENTS = 1_000;
 const MAX_ID_BYTES = 256;
 const MAX_TAG_BYTES = 128;
+const MAX_KEY = 256;
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u;
 
 /** Whom `recipients: [default]` means where the tenant does not say: those who answer for the account. */
@@ -28,6 +29,7 @@ export interface Rules {
   readonly tags: readonly CompiledTemplate[];
   readonly actionUrl: CompiledTemplate | undefined;
   readonly delays: Filled['delays'];
+  readonly digestKey: CompiledTemplate | undefined;
 }
 
 const plain = makeEngine({ target: 'plain', simple: true });
@@ -53,7 +55,9 @@ export function compileRules(definition: Definition, file: string): { rules: Rul
   // A value that is the whole address, or begins it, is taken as it is; one further on can't leave its place.
   const engine = url?.startsWith('{{') ? plain : address;
   const actionUrl = url === undefined ? undefined : attempt('action_url', () => engine('action_url', url));
-  return { rules: { definition, recipients, tags, actionUrl, delays: delaysOf(definition) }, problems };
+  const key = definition.digest?.key;
+  const digestKey = key === undefined ? undefined : attempt('digest.key', () => plain('digest.key', key));
+  return { rules: { definition, recipients, tags, actionUrl, digestKey, delays: delaysOf(definition) }, problems };
 }
 
 /** Throws `invalid` where the data does not fit and the type is strict, or tags are required and none are given. */
@@ -81,11 +85,20 @@ export function fill(
     category: definition.category,
     expiresAfterMs: definition.expires_after ?? null,
     throttle: throttleOf(definition),
+    digest: digestOf(rules, scope, warnings),
     destinations: definition.destinations,
     delays: rules.delays,
     actionUrl: asked.actionUrl ?? linkOf(rules, scope, warnings),
     warnings,
   };
+}
+
+/** A key that misses a value would name something else: the type then goes together by itself. */
+function digestOf({ definition, digestKey }: Rules, scope: Scope, warnings: string[]): TypeDigest | undefined {
+  if (!definition.digest) return undefined;
+  const { every, cron, only_if } = definition.digest;
+  const key = digestKey && whole(digestKey, scope, warnings);
+  return { key: key?.trim().slice(0, MAX_KEY), every_ms: every, cron, only_if };
 }
 
 function requireTags(type: string, { tags = [] }: Asked): void {

@@ -61,6 +61,8 @@ export interface Scope {
   readonly baseUrl: string | null;
   /** For `{% content %}` of a layout: already rendered. */
   readonly content?: string;
+  /** Of a digest: `items` are among the values. */
+  readonly digest?: boolean;
 }
 
 export type Rendered<T> =

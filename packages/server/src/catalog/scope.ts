@@ -1,4 +1,5 @@
 /** What templates can name: the event, its data, and who reads. */
+import type { ListedItem } from '../domain/digest.ts';
 import type { Reader } from '../domain/event-type.ts';
 import type { Severity } from '../domain/event.ts';
 import type { TenantSettings } from '../domain/tenant.ts';
@@ -36,6 +37,22 @@ export function scopeFor(
   const link = actionUrl === null ? null : absoluteLink(actionUrl, baseUrl);
   const values = { data, event, user, action_url: link, product_name: productName, base_url: baseUrl };
   return { values, locale: reader.locale ?? tenant.locale ?? null, baseUrl };
+}
+
+/** `items` as the message lists them, `subject` and `body` as they are without templates. */
+export function digestScope(
+  { definition }: Version,
+  { type, data, subject, body }: Pick<About, 'type' | 'data'> & NotificationText,
+  { reader, productName, tenant }: Place & { reader: Reader },
+): Scope {
+  const { title, category } = definition;
+  const baseUrl = tenant.base_url ?? null;
+  const listed = (Array.isArray(data['items']) ? data['items'] : []) as readonly ListedItem[];
+  const items = listed.map((item) => ({ ...item, action_url: item.action_url && absoluteLink(item.action_url, baseUrl) }));
+  const user = { id: reader.id, locale: reader.locale, time_zone: reader.timeZone, attributes: reader.attributes };
+  const values = { items, count: items.length, event: { type, title, category }, user, subject, body };
+  const rest = { product_name: productName, base_url: baseUrl };
+  return { values: { ...values, ...rest }, locale: reader.locale ?? tenant.locale ?? null, baseUrl, digest: true };
 }
 
 /** In the order of the readers. What is the same for all of them is rendered once. */

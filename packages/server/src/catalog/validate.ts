@@ -1,6 +1,7 @@
 /** What is wrong with the files of one event type: what stops it, and what only looks like a mistake. */
 import type { EventTypeFiles, EventTypeSummary } from '../domain/event-type.ts';
-import type { Severity } from '../domain/event.ts';
+import { DIGEST_TYPE } from '../domain/digest.ts';
+import { INLINE_TYPE, type Severity } from '../domain/event.ts';
 import { nearest } from '../lib/nearest.ts';
 import { checkFiles } from './bundle.ts';
 import type { KnownChannels } from './channel-rules.ts';
@@ -25,10 +26,15 @@ export function problemsOf(type: string, files: EventTypeFiles, channels: KnownC
 }
 
 function nameProblems(type: string): Problem[] {
-  const fits = type !== 'inline' && /^[^._\p{C}][^\p{C}]*$/u.test(type) && Buffer.byteLength(type) <= 256;
+  const fits = type !== INLINE_TYPE && type !== DIGEST_TYPE && /^[^._\p{C}][^\p{C}]*$/u.test(type) && Buffer.byteLength(type) <= 256;
   return fits
     ? []
-    : [{ file: '.', message: `"${type}" can't be an event type: 1 to 256 bytes, no dot or underscore first, and not inline` }];
+    : [
+        {
+          file: '.',
+          message: `"${type}" can't be an event type: 1 to 256 bytes, no dot or underscore first, and neither inline nor digest`,
+        },
+      ];
 }
 
 interface Sample {

@@ -1,6 +1,7 @@
 /** One version as it is used: what its definition says, and its content, in this thread or in one that can be killed. */
 import type { Asked, EventTypeVersion, Filled } from '../domain/event-type.ts';
 import { CarillonError } from '../domain/error.ts';
+import { DIGEST_FILES } from './bundle.ts';
 import { compileContent, type ChannelContent, type Content, type NotificationText } from './content.ts';
 import type { Checked } from './data-schema.ts';
 import type { Definition } from './definition-fields.ts';
@@ -17,6 +18,8 @@ export interface Version {
   readonly definition: Definition;
   /** Whether what is shown depends on who reads. */
   readonly personal: boolean;
+  /** Whether it has templates for digests. */
+  readonly digests: boolean;
   readonly fill: (asked: Asked) => Promise<Filled>;
   /** In the order of the scopes. */
   readonly notifications: (
@@ -54,6 +57,7 @@ export function openVersion({ owner, type, version, files }: StoredVersion, sand
     version,
     definition,
     personal: Object.entries(files).some(([name, source]) => name.endsWith('.liquid') && /\buser\b|\|\s*t\b/.test(source)),
+    digests: DIGEST_FILES.some((name) => name in files),
     fill: async (asked) => ({
       ...fill(rules, asked, { type, version, checked: await runner.check(asked.data) }),
       tenantTemplates: sandbox !== null,

@@ -38,10 +38,10 @@ export const MOVE_CAUSES: Readonly<Record<string, string>> = {
   'pending>sending': 'leased by a worker',
   'pending>held': 'quiet hours, a digest, or a disabled destination',
   'held>pending': 'released',
-  'held>sending': 'due: leased by a worker',
+  'held>sending': 'due: leased by a worker; or its digest has closed',
   'sending>delivered': 'the far end took it',
   'sending>pending': 'the attempt failed and another follows',
-  'sending>held': 'quiet hours have begun, or still last',
+  'sending>held': 'quiet hours have begun, or still last; or its digest is made anew',
   'sending>failed': 'refused for good, or no attempt left',
   'failed>pending': 'a person asks for another try',
 };

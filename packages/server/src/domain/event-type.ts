@@ -1,6 +1,6 @@
 /** What the catalog knows of a type of event, as the stages see it. */
 import type { ChannelName } from './channel.ts';
-import type { Delay, EventThrottle, RecipientRule, Severity } from './event.ts';
+import type { Delay, EventThrottle, RecipientRule, Severity, TypeDigest } from './event.ts';
 
 /** The files of one type, by their path below its folder, with the layouts and partials that they use (`_layouts/…`, `_partials/…`). */
 export type EventTypeFiles = Readonly<Record<string, string>>;
@@ -48,6 +48,7 @@ export interface Filled {
   readonly critical: boolean;
   readonly category: string | undefined;
   readonly expiresAfterMs: number | null;
+  readonly digest: TypeDigest | undefined;
   readonly throttle: EventThrottle | undefined;
   /** Whether the account's destinations are told; undefined: the type does not say, and they are told of what has recipients. */
   readonly destinations: boolean | undefined;

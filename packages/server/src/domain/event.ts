@@ -40,6 +40,21 @@ export interface EventThrottle {
   readonly per: readonly EventThrottlePer[];
 }
 
+/** After the first item, or by the clock on the wall: exactly one of the two. */
+export interface DigestTimes {
+  readonly every_ms?: number | undefined;
+  /** Five fields. */
+  readonly cron?: string | undefined;
+}
+
+/** What an event's type said of digests when the event was accepted. */
+export interface TypeDigest extends DigestTimes {
+  /** Filled in. Absent: the type by itself. */
+  readonly key?: string | undefined;
+  /** Items that have been read, archived or deleted in the inbox meanwhile are left out. */
+  readonly only_if?: 'unread' | undefined;
+}
+
 /** Of a channel that is told later than the others, as its type said when the event was accepted. */
 export interface Delay {
   /** After the event's due time. */
@@ -68,6 +83,8 @@ export interface EventRequest {
   readonly exclude?: readonly string[] | undefined;
   /** By channel. */
   readonly delays?: Readonly<Record<string, Delay>> | undefined;
+  /** What its type says of digests. */
+  readonly digest?: TypeDigest | undefined;
   /** What its type found missing or unfit when it was accepted. */
   readonly warnings?: readonly string[] | undefined;
   /** Neither counted nor refused by the throttle. Absent: system notifications that are high or urgent are exempt. */

@@ -15,6 +15,8 @@ export interface ChannelPreference {
   /** None of them: wins over `include_tags`. */
   readonly exclude_tags?: readonly string[] | undefined;
   readonly quiet_hours?: QuietHours | undefined;
+  /** `15m`: what comes within that time is one message. `off`: at once. */
+  readonly digest?: string | undefined;
   /** An address of its own, under the name that the channel gives it. */
   readonly [field: string]: unknown;
 }
@@ -68,9 +70,15 @@ export type StopReason = 'user_inactive' | 'opted_out' | 'suppressed' | 'severit
 
 /** `layer`: who has said it; null when nobody has, or when it is no matter of preference. */
 export type Verdict =
-  | { readonly kind: 'open'; readonly layer: Layer | null }
+  | { readonly kind: 'open'; readonly layer: Layer | null; readonly digest?: DigestWish | undefined }
   | { readonly kind: 'stop'; readonly reason: StopReason; readonly layer: Layer | null }
-  | { readonly kind: 'hold'; readonly until: Date; readonly layer: Layer };
+  | { readonly kind: 'hold'; readonly until: Date; readonly layer: Layer; readonly digest?: DigestWish | undefined };
+
+/** What the person, or the tenant for everybody, wants of digests. */
+export interface DigestWish {
+  readonly value: string;
+  readonly layer: Layer;
+}
 
 const PASS_QUIET_HOURS: readonly Severity[] = ['urgent'];
 const DEFAULT_ZONE = 'UTC';
@@ -89,7 +97,8 @@ export function verdictOf(
   if (refused) return { kind: 'stop', ...refused };
   if (address !== null && person.suppressed[channel] === address) return stop('suppressed');
   const held = hold(layers, about, { zone: person.timeZone ?? DEFAULT_ZONE, quietUntil });
-  return held ?? { kind: 'open', layer: said(layers, 'enabled')?.layer ?? null };
+  const digest = said(layers, 'digest');
+  return held ? { ...held, digest } : { kind: 'open', layer: said(layers, 'enabled')?.layer ?? null, digest };
 }
 
 /** The address that the preference itself names, from the layer that is heard first. The tenant's defaults have none. */
@@ -168,11 +177,13 @@ function admits(wanted: readonly string[], given: readonly string[]): boolean {
   return wanted.length === 0 || wanted.some((one) => given.includes(one));
 }
 
+type Held = Extract<Verdict, { kind: 'hold' }>;
+
 function hold(
   layers: readonly Spoken[],
   { channel, severity }: About,
   { zone, quietUntil }: { zone: string; quietUntil: QuietUntil },
-): Verdict | undefined {
+): Held | undefined {
   if (channel === IN_APP) return undefined;
   const quiet = said(layers, 'quiet_hours');
   if (!quiet?.value.enabled || (quiet.value.let_through ?? PASS_QUIET_HOURS).includes(severity)) return undefined;

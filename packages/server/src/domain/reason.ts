@@ -124,6 +124,21 @@ const DECISION = {
     sentence: 'The user has been told as much as the throttle allows in its window.',
     hint: 'Wait, set throttle_exempt on the request, or clear the counters with POST /v1/users/{id}/clear-throttle.',
   },
+  digest_waiting: {
+    number: 110,
+    sentence: 'It waits in a digest, with others that become one message.',
+    hint: 'Nothing to do. `digest` of the delivery says until when.',
+  },
+  digested: {
+    number: 111,
+    sentence: 'It was delivered in a digest.',
+    hint: 'Nothing to do. `digest` of the delivery names the message.',
+  },
+  digest_sending: {
+    number: 112,
+    sentence: 'Its digest has closed and is on its way.',
+    hint: 'Nothing to do. `digest` of the delivery names the message.',
+  },
   cancelled: { number: 20, sentence: 'It was cancelled before it was sent.', hint: 'Nothing to do.' },
   expired: { number: 21, sentence: 'Its expiry time passed before it could be sent.', hint: 'Give it a later expires_at.' },
   retries_exhausted: {

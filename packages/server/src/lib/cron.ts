@@ -3,6 +3,7 @@
  * leaves out comes at the moment of the jump, one that it shows twice comes the first time only; `*` and steps follow the clock.
  */
 import { Cron } from 'croner';
+import { makeLru } from './lru.ts';
 
 export interface CronRule {
   readonly cron: string;
@@ -12,8 +13,14 @@ export interface CronRule {
 
 const FIELDS = 5;
 
+/** Reading a rule takes longer than asking it. */
+const known = makeLru<Cron>(1_000);
+
 function open({ cron, timeZone }: CronRule): Cron {
-  return new Cron(cron, { timezone: timeZone, mode: '5-part', fixedTimeRule: 'no-wildcard' });
+  const name = `${timeZone} ${cron}`;
+  const found = known.get(name) ?? new Cron(cron, { timezone: timeZone, mode: '5-part', fixedTimeRule: 'no-wildcard' });
+  known.set(name, found);
+  return found;
 }
 
 /** What is wrong with it; undefined when nothing is. */
@@ -25,6 +32,14 @@ export function cronProblem(cron: string): string | undefined {
   } catch (error) {
     return (error as Error).message.replace(/^CronPattern: /, '');
   }
+}
+
+/** Whether it comes round at least as often: asked on every day of a year, and of one more for leap days. */
+export function comesWithin(cron: string, ms: number): boolean {
+  return Array.from({ length: 731 }, (_, day) => new Date(Date.UTC(2024, 0, 1 + day))).every((at) => {
+    const next = nextRun({ cron, timeZone: 'UTC' }, at);
+    return next !== null && next.getTime() - at.getTime() <= ms;
+  });
 }
 
 /** Null: never again. */

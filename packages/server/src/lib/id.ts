@@ -3,7 +3,7 @@ import { hash, randomFillSync } from 'node:crypto';
 import { fromString, fromUUID, toUUID } from 'typeid-js';
 import { v7 } from 'uuid';
 
-export type IdPrefix = 'evt' | 'ntf' | 'dlv' | 'att' | 'key' | 'dst' | 'rec';
+export type IdPrefix = 'evt' | 'ntf' | 'dlv' | 'att' | 'key' | 'dst' | 'rec' | 'dgs';
 
 export function newId(at: Date): string {
   return v7({ msecs: at.getTime(), rng: nextRandom });

@@ -42,7 +42,12 @@ const off = (...channels: ChannelName[]): Preferences => ({
 
 const MORNING = new Date('2026-01-02T07:00:00Z');
 const NIGHT = { enabled: true, start: '22:00', end: '07:00' };
-const rules = (channels: KnownChannels): Rules => ({ channels, defaultsOf: () => undefined, quietUntil: () => MORNING });
+const rules = (channels: KnownChannels): Rules => ({
+  channels,
+  defaultsOf: () => undefined,
+  quietUntil: () => MORNING,
+  closesAt: () => MORNING,
+});
 
 /** `channel address` for what is sent, `channel: reason` for what is not. */
 function decided(request: Partial<EventRequest>, addressee: Partial<Addressee> = {}, available = EVERYTHING): string[] {

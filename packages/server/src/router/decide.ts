@@ -4,10 +4,19 @@
  */
 import { IN_APP, NO_CHANNEL, type AddressRule, type ChannelFacts, type ChannelName, type ProfileField } from '../domain/channel.ts';
 import { laneOf } from '../domain/delivery.ts';
-import type { CarillonEvent, InlineUser } from '../domain/event.ts';
-import { ownAddress, verdictOf, type Layer, type Preferences, type QuietUntil, type Subject } from '../domain/preference.ts';
+import type { CarillonEvent, DigestTimes, InlineUser } from '../domain/event.ts';
+import {
+  ownAddress,
+  verdictOf,
+  type DigestWish,
+  type Layer,
+  type Preferences,
+  type QuietUntil,
+  type Subject,
+} from '../domain/preference.ts';
 import type { ReasonCode } from '../domain/reason.ts';
 import type { Recipient } from '../domain/user.ts';
+import { digestOf } from './digest.ts';
 
 /** Somebody whom the event addresses. */
 export interface Addressee {
@@ -29,6 +38,8 @@ export type Decision = { readonly layer?: Layer | null } & (
   | (Reached & { readonly kind: 'deliver' })
   /** To be sent then, when nothing else stops it. */
   | (Reached & { readonly kind: 'hold'; readonly reason: 'quiet_hours_held' | 'delayed'; readonly until: Date })
+  /** To wait in a digest, which closes then unless it is open already. */
+  | (Reached & { readonly kind: 'digest'; readonly reason: 'digest_waiting'; readonly key: string; readonly until: Date })
   | { readonly kind: 'skip'; readonly channel: ChannelName; readonly reason: ReasonCode }
 );
 
@@ -41,6 +52,8 @@ export interface Rules {
   /** The tenant's word on everybody's preferences. */
   readonly defaultsOf: (tenantId: string) => Preferences | undefined;
   readonly quietUntil: QuietUntil;
+  /** When a digest closes whose first item comes now. */
+  readonly closesAt: (times: DigestTimes, zone: string | null) => Date;
 }
 
 /** Exactly one decision for each channel considered, or a single one with the channel `*` for somebody who is not told at all. */
@@ -83,10 +96,10 @@ interface Target {
   readonly event: CarillonEvent | undefined;
 }
 
-function decideChannel(channel: ChannelName, target: Target, { channels, defaultsOf, quietUntil }: Rules): Decision {
+function decideChannel(channel: ChannelName, target: Target, { channels, defaultsOf, quietUntil, closesAt }: Rules): Decision {
   const { tenantId, subject, user } = target;
   const facts = channels.get(channel);
-  const address = facts?.address ? addressOf(channel, facts.address, target) : null;
+  const address = addressOf(channel, facts?.address, target);
   const verdict = verdictOf(user, { ...subject, channel, address }, { defaults: defaultsOf(tenantId), quietUntil });
   const { layer } = verdict;
   if (verdict.kind === 'stop') return { kind: 'skip', channel, reason: verdict.reason, layer };
@@ -94,6 +107,8 @@ function decideChannel(channel: ChannelName, target: Target, { channels, default
   if (!facts.address) return { kind: 'deliver', channel, address: null, lane: null, layer };
   if (address === null) return { kind: 'skip', channel, reason: 'no_address', layer: null };
   const lane = laneTo(facts, tenantId, address);
+  const waits = digestFor(target, verdict.digest, closesAt);
+  if (waits) return { kind: 'digest', channel, address, lane, reason: 'digest_waiting', ...waits };
   const later = delayedUntil(target.event, channel);
   if (later) return { kind: 'hold', channel, address, lane, reason: 'delayed', until: later, layer };
   if (verdict.kind === 'open') return { kind: 'deliver', channel, address, lane, layer };
@@ -104,6 +119,17 @@ function laneTo({ name, lane }: ChannelFacts, tenantId: string, address: string)
   return laneOf(tenantId, name, lane === 'address' ? address : '');
 }
 
+/** A digest is a wait by itself: it takes the place of the channel's delay. */
+function digestFor(
+  { event, subject, user }: Target,
+  wish: DigestWish | undefined,
+  closesAt: Rules['closesAt'],
+): { key: string; until: Date; layer: Layer | null } | null {
+  const ofType = event?.request.digest;
+  const into = ofType || wish ? digestOf(subject, ofType, wish) : null;
+  return into && { key: into.key, until: closesAt(into.times, user.timeZone), layer: wish?.layer ?? null };
+}
+
 /** Quiet hours are looked at when it is sent. */
 function delayedUntil(event: CarillonEvent | undefined, channel: ChannelName): Date | undefined {
   const delay = event?.request.delays?.[channel];
@@ -111,7 +137,9 @@ function delayedUntil(event: CarillonEvent | undefined, channel: ChannelName): D
 }
 
 /** Inline before the preference's own before the profile's. */
-function addressOf(channel: ChannelName, { field, profile }: AddressRule, { subject, user, inline }: Target): string | null {
+function addressOf(channel: ChannelName, rule: AddressRule | null | undefined, { subject, user, inline }: Target): string | null {
+  if (!rule) return null;
+  const { field, profile } = rule;
   const passed = profile && inline?.[profile];
   if (passed) return passed;
   return ownAddress(user.preferences, { ...subject, channel }, field) ?? (profile && inProfile(user, profile));

@@ -21,6 +21,7 @@ type Readers =
   | 'decisionFailed'
   | 'defaults'
   | 'destinations'
+  | 'nextRun'
   | 'quietUntil'
   | 'texts'
   | 'throttleOf';
@@ -117,6 +118,7 @@ function unplugged(deps: PreviewDeps, event: CarillonEvent, { limit, written }: 
       return Promise.resolve();
     },
     enqueue: () => Promise.resolve([]),
+    joinDigests: () => Promise.resolve(),
     leaseEndsAtMs: () => 0,
     newToken: () => '',
     now: () => at,
@@ -180,11 +182,17 @@ function recipientOf(one: Decided, { notifications, deliveries }: Written, jobs:
     .map((row): ForeseenDelivery => {
       const decision = decisions.find(({ channel }) => channel === row.channel);
       const isItsOwn = (decision?.kind === 'skip') === (row.state === 'skipped'); // else its text could not be made
+      const own = isItsOwn ? decision : undefined;
       const fields = { ...unsent(row), notificationId: notification?.id ?? null, reader: readerOf(one) };
       const job = jobs.get(row.id) ?? (notification && row.channel !== NO_CHANNEL ? jobFor(event, notification, fields) : null);
-      return { row, layer: isItsOwn ? (decision?.layer ?? null) : null, job };
+      return { row: untilOf(row, own), layer: own?.layer ?? null, job };
     });
   return { userId, notification, deliveries: foreseen };
+}
+
+/** What waits in a digest has no due time of its own. */
+function untilOf(row: NewDelivery, decision: Decided['decisions'][number] | undefined): NewDelivery {
+  return decision?.kind === 'digest' ? { ...row, dueAt: decision.until } : row;
 }
 
 /** As a job without a lease. */

@@ -3,9 +3,9 @@
  * The same function runs inside the accepting transaction and, later, for events claimed from the queue.
  */
 import { IN_APP, NO_CHANNEL } from '../domain/channel.ts';
-import { contentOf } from '../domain/content.ts';
 import type { DeliveryJob, NewDelivery } from '../domain/delivery.ts';
 import type { Destination } from '../domain/destination.ts';
+import type { NewItem } from '../domain/digest.ts';
 import type { CarillonEvent, Tx } from '../domain/event.ts';
 import type { InboxChange, NewNotification } from '../domain/notification.ts';
 import type { QuietHours } from '../domain/quiet-hours.ts';
@@ -13,11 +13,12 @@ import type { MadeText, Reader } from '../domain/event-type.ts';
 import type { Recipient } from '../domain/user.ts';
 import { derivedId } from '../lib/id.ts';
 import { decide, type Addressee, type Decision, type Rules } from './decide.ts';
+import { closingTime, type NextRun } from './digest.ts';
 import { planDestinations, type Announced } from './destinations.ts';
 import { nextChunk, withCounts, type AudienceDeps, type Progress, type Step } from './audience.ts';
 import { addressed, type Addressed } from './recipients.ts';
 import { withList, type Decided, type SuppressionDeps } from './suppression.ts';
-import { readerOf, textsFor, withoutText, type WriteTexts } from './texts.ts';
+import { notificationFor, readerOf, textsFor, withoutText, type WriteTexts } from './texts.ts';
 import { withThrottle, type ThrottleDeps } from './throttle.ts';
 
 export interface RouterDeps extends AudienceDeps, SuppressionDeps, ThrottleDeps {
@@ -29,6 +30,9 @@ export interface RouterDeps extends AudienceDeps, SuppressionDeps, ThrottleDeps 
   readonly insertDeliveries: (tx: Tx, rows: readonly NewDelivery[], token: string) => Promise<void>;
   /** What was inserted for these events waits for its turn. Resolves with the queues. */
   readonly enqueue: (tx: Tx, ordered: readonly CarillonEvent[]) => Promise<readonly number[]>;
+  /** Deliveries that this transaction inserts wait in a digest: one that is open, or a new one. */
+  readonly joinDigests: (tx: Tx, items: readonly NewItem[]) => Promise<void>;
+  readonly nextRun: NextRun;
   /** On the monotonic clock, of a lease that begins now. */
   readonly leaseEndsAtMs: () => number;
   /** What the tenants say of everybody's preferences. */
@@ -68,6 +72,7 @@ interface Plan {
   readonly notifications: NewNotification[];
   readonly deliveries: NewDelivery[];
   readonly jobs: DeliveryJob[];
+  readonly digested: NewItem[];
 }
 
 export interface RouteOptions {
@@ -103,6 +108,7 @@ export async function route(
     notifications: [],
     deliveries: [],
     jobs: [],
+    digested: [],
   };
   const progress = await planAll(deps, { tx, plan, users }, parts);
   await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
@@ -112,9 +118,7 @@ export async function route(
   const texts = await textsFor(deps.texts, tx, decided);
   for (const one of decided) planDecided(plan, one, texts.get(one));
   const leaseEndsAtMs = deps.leaseEndsAtMs();
-  const writing = Promise.all([deps.insertNotifications(tx, plan.notifications), deps.insertDeliveries(tx, plan.deliveries, plan.token)]);
-  onLast?.();
-  const [changes] = await writing;
+  const changes = await writePlan(deps, tx, plan, onLast);
   const ordered = events.filter(({ ordering }) => ordering !== undefined);
   return {
     progress: withCounts(progress, decided, texts),
@@ -125,6 +129,19 @@ export async function route(
     waiting: plan.deliveries.filter(({ state }) => state === 'pending' || state === 'held').length,
     decisions: tally(plan.deliveries),
   };
+}
+
+async function writePlan(deps: RouterDeps, tx: Tx, plan: Plan, onLast: RouteOptions['onLast']): Promise<InboxChange[]> {
+  const { notifications, deliveries, digested, token } = plan;
+  const joining = digested.length > 0;
+  const writing = Promise.all([
+    deps.insertNotifications(tx, notifications),
+    deps.insertDeliveries(tx, deliveries, token),
+    joining ? deps.joinDigests(tx, digested) : null,
+  ]);
+  if (joining) await writing; // which digests those are is known once they are locked
+  onLast?.();
+  return (await writing)[0];
 }
 
 function hasExpired({ expiresAt }: CarillonEvent, { now }: RouterDeps): boolean {
@@ -159,10 +176,19 @@ async function planAll(
   return steps;
 }
 
-async function rulesFor({ channels, defaults, quietUntil, now }: RouterDeps, tx: Tx, events: readonly CarillonEvent[]): Promise<Rules> {
+async function rulesFor(
+  { channels, defaults, quietUntil, nextRun, now }: RouterDeps,
+  tx: Tx,
+  events: readonly CarillonEvent[],
+): Promise<Rules> {
   const at = now();
   const defaultsOf = await defaults(tx, new Set(events.map(({ tenantId }) => tenantId)));
-  return { channels, defaultsOf, quietUntil: (hours, zone) => quietUntil(hours, { zone, at }) };
+  return {
+    channels,
+    defaultsOf,
+    quietUntil: (hours, zone) => quietUntil(hours, { zone, at }),
+    closesAt: (times, zone) => closingTime(times, { zone, at }, nextRun),
+  };
 }
 
 /** Whether or not anybody is told; of a large audience, with its first users. */
@@ -222,31 +248,6 @@ function planDecided(plan: Plan, { event, addressee, decisions: wanted }: Decide
     );
 }
 
-function notificationFor(
-  event: CarillonEvent,
-  userId: string,
-  { inApp, text }: { inApp: boolean; text: MadeText | undefined },
-): NewNotification {
-  return {
-    ...contentOf(event),
-    ...(text?.ok && { subject: text.subject, body: text.body }),
-    id: derivedId(event.dueAt, event.id, userId),
-    tenantId: event.tenantId,
-    eventId: event.id,
-    userId,
-    type: event.type,
-    createdAt: event.dueAt,
-    inApp,
-    warnings: warningsOf(text),
-  };
-}
-
-function warningsOf(text: MadeText | undefined): readonly string[] | undefined {
-  if (!text) return undefined;
-  const all = text.ok ? text.warnings : [...text.warnings, text.detail];
-  return all.length > 0 ? all : undefined;
-}
-
 interface Target {
   readonly event: CarillonEvent;
   readonly userId: string;
@@ -260,14 +261,7 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
   const base = baseOf(target, decision);
   if (decision.kind === 'skip') return { ...base, lane: null, state: 'skipped', reason: decision.reason };
   const { channel, address, lane } = decision;
-  if (decision.kind === 'hold')
-    return {
-      ...base,
-      lane,
-      state: decision.reason === 'delayed' ? 'pending' : 'held',
-      reason: decision.reason,
-      dueAt: earlier(decision.until, event.expiresAt),
-    };
+  if (decision.kind === 'digest' || decision.kind === 'hold') return laterFor(plan, { ...base, lane }, decision);
   if (address === null || lane === null || !notification) return { ...base, lane: null, state: 'delivered', reason: 'sent' };
 
   if (event.ordering || !plan.reserve(lane)) return { ...base, lane, state: 'pending', reason: 'queued' };
@@ -283,6 +277,17 @@ function deliveryFor(plan: Plan, target: Target, decision: Decision): NewDeliver
     }),
   );
   return { ...base, lane, state: 'sending', reason: 'sending' };
+}
+
+type Later = Extract<Decision, { kind: 'digest' | 'hold' }>;
+
+function laterFor(plan: Plan, base: Omit<NewDelivery, 'state' | 'reason'>, decision: Later): NewDelivery {
+  const { reason, until } = decision;
+  if (decision.kind === 'hold')
+    return { ...base, state: reason === 'delayed' ? 'pending' : 'held', reason, dueAt: earlier(until, base.expiresAt) };
+  const { id: deliveryId, tenantId, userId, channel, address } = base;
+  plan.digested.push({ deliveryId, tenantId, userId: userId ?? '', channel, address: address ?? '', key: decision.key, closesAt: until });
+  return { ...base, state: 'held', reason };
 }
 
 function baseOf({ event, userId, notification }: Target, decision: Decision): Omit<NewDelivery, 'lane' | 'state' | 'reason'> {

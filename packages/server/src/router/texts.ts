@@ -1,6 +1,9 @@
 /** What templates say to each recipient, for events whose type has any: written once, when they are routed. */
+import { contentOf } from '../domain/content.ts';
 import type { CarillonEvent, Tx } from '../domain/event.ts';
 import type { MadeText, Reader } from '../domain/event-type.ts';
+import type { NewNotification } from '../domain/notification.ts';
+import { derivedId } from '../lib/id.ts';
 import type { Decision } from './decide.ts';
 import type { Decided } from './suppression.ts';
 
@@ -42,4 +45,29 @@ export function withoutText(decisions: readonly Decision[]): Decision[] {
   return decisions.map((decision) =>
     decision.kind === 'skip' ? decision : { kind: 'skip', channel: decision.channel, reason: 'template_failed', layer: null },
   );
+}
+
+export function notificationFor(
+  event: CarillonEvent,
+  userId: string,
+  { inApp, text }: { inApp: boolean; text: MadeText | undefined },
+): NewNotification {
+  return {
+    ...contentOf(event),
+    ...(text?.ok && { subject: text.subject, body: text.body }),
+    id: derivedId(event.dueAt, event.id, userId),
+    tenantId: event.tenantId,
+    eventId: event.id,
+    userId,
+    type: event.type,
+    createdAt: event.dueAt,
+    inApp,
+    warnings: warningsOf(text),
+  };
+}
+
+function warningsOf(text: MadeText | undefined): readonly string[] | undefined {
+  if (!text) return undefined;
+  const all = text.ok ? text.warnings : [...text.warnings, text.detail];
+  return all.length > 0 ? all : undefined;
 }

@@ -13,7 +13,7 @@ export async function insertDeliveries(
   { token, leaseMs }: { token: string; leaseMs: number },
 ): Promise<void> {
   if (rows.length === 0) return;
-  const waiting = rows.filter((row) => row.state === 'held' || row.reason === 'delayed');
+  const waiting = rows.filter(({ state, reason }) => (state === 'held' && reason !== 'digest_waiting') || reason === 'delayed'); // of a digest: store/digest-joining.ts
   const delayed = waiting.filter((row) => row.reason === 'delayed');
   await Promise.all([
     insertRows(tx, rows, { token, leaseMs }),

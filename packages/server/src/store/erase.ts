@@ -5,6 +5,7 @@ import { REASONS } from '../domain/reason.ts';
 import { firstIdAt, timeOf } from '../lib/id.ts';
 import { bounds } from './arrays.ts';
 import { within } from './database.ts';
+import { eraseDigests } from './digest-outcomes.ts';
 import { eraseFromSeries } from './recurring-events.ts';
 import type { UserKey } from './users.ts';
 
@@ -25,6 +26,7 @@ export async function eraseUser(tx: Tx, user: UserKey): Promise<boolean> {
   await eraseFromSeries(tx, user.tenantId, user.id);
   await eraseThrottles(tx, user);
   await emptyInbox(tx, user);
+  await eraseDigests(tx, user);
   await blankNotifications(tx, user);
   const deliveries = await blankDeliveries(tx, user, told);
   await blankAttempts(tx, user, deliveries);

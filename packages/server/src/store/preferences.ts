@@ -5,6 +5,7 @@ import { NO_PREFERENCES, type Preferences } from '../domain/preference.ts';
 import { REASONS } from '../domain/reason.ts';
 import type { TenantSettings } from '../domain/tenant.ts';
 import { within } from './database.ts';
+import { recheckDigests } from './digest-outcomes.ts';
 import type { UserKey } from './users.ts';
 
 /** Undefined for a user that is not there. */
@@ -56,6 +57,11 @@ function offIn(group: 'categories' | 'event_types'): string {
 
 /** What quiet hours hold for these users is due at once: what they want now is asked at the gate. Returns how many. */
 export async function recheckHeld(tx: Tx, tenantId: string, userIds: readonly string[]): Promise<number> {
+  const [deliveries, digests] = await Promise.all([recheckDeliveries(tx, tenantId, userIds), recheckDigests(tx, tenantId, userIds)]);
+  return deliveries + digests;
+}
+
+async function recheckDeliveries(tx: Tx, tenantId: string, userIds: readonly string[]): Promise<number> {
   const { rowCount } = await within(tx).query({
     name: 'deliveries-recheck-held',
     text: `with theirs as materialized (

@@ -3,6 +3,7 @@ import type { AudienceCounts, EventRequest, Tx } from '../domain/event.ts';
 import { firstIdAt, timeOf } from '../lib/id.ts';
 import { bounds } from './arrays.ts';
 import { within } from './database.ts';
+import { withDigests, type InDigest } from './digest-outcomes.ts';
 
 /** Numbers are those of the database: names are given at the edge. */
 export interface EventRecord {
@@ -44,7 +45,7 @@ export interface NotificationRecord {
   readonly deletedAt: Date | null;
 }
 
-export interface DeliveryRecord {
+export interface DeliveryRecord extends InDigest {
   readonly id: string;
   readonly eventId: string;
   readonly notificationId: string | null;
@@ -92,7 +93,7 @@ export const EVENT_COLUMNS = `e.id, e.type, e.status, e.severity, e.tags, e.acce
 const NOTIFICATION = `n.id, n.event_id as "eventId", n.user_id as "userId", n.type, n.subject, n.body, n.action_url as "actionUrl", n.severity, n.tags, n.metadata, n.created_at as "createdAt", n.inbox_at as "inboxAt", n.read_at as "readAt", n.clicked_at as "clickedAt", n.archived_at as "archivedAt", n.deleted_at as "deletedAt", n.warnings`;
 const DELIVERY = `d.id, d.event_id as "eventId", d.notification_id as "notificationId", d.user_id as "userId", d.destination_id as "destinationId", d.channel, d.address, d.status, d.reason, d.critical,
   d.due_at as "dueAt", d.expires_at as "expiresAt", d.created_at as "createdAt", d.sent_at as "sentAt", d.finished_at as "finishedAt", d.attempt_count as "attemptCount",
-  d.max_attempts as "maxAttempts", d.cancel_requested as "cancelRequested", d.last_error as "lastError", d.warnings`;
+  d.max_attempts as "maxAttempts", d.cancel_requested as "cancelRequested", d.last_error as "lastError", d.warnings, d.digest_id as "digestId"`;
 const ENTRY = `a.delivery_id as "deliveryId", a.number, a.kind, a.at, a.duration_ms as "durationMs", a.provider, a.outcome, a.reason, a.status, a.detail, a.response,
   a.next_attempt_at as "nextAttemptAt"`;
 
@@ -143,7 +144,7 @@ export async function findDelivery(tx: Tx, { tenantId, id }: ById): Promise<Deli
     text: `select ${DELIVERY} from carillon.deliveries d where d.id = $1 and d.tenant_id = $2`,
     values: [id, tenantId],
   });
-  return rows[0];
+  return (await withDigests(tx, tenantId, rows))[0];
 }
 
 export interface Paging {
@@ -272,7 +273,7 @@ export async function deliveriesOf(
             where d.tenant_id = $1 and d.event_id = any($2) and d.notification_id = any($3) and d.id >= $4 and d.id < $5 order by d.id`,
     values: [tenantId, [...new Set(notifications.map(({ eventId }) => eventId))], ids, low, high],
   });
-  return rows;
+  return withDigests(tx, tenantId, rows);
 }
 
 export type DeliveryQuery = Paging &
@@ -333,7 +334,7 @@ export async function listDeliveries(tx: Tx, query: DeliveryQuery): Promise<Deli
       query.destinationId,
     ],
   });
-  return rows;
+  return withDigests(tx, query.tenantId, rows);
 }
 
 /** In order. */

@@ -3,7 +3,9 @@ import type { PreferenceDeps } from '../../src/api/preferences.ts';
 import { checkUrl } from '../../src/lib/egress-url.ts';
 import { checkMailbox } from '../../src/lib/mailbox.ts';
 import { addDays, instantsOf, localOf } from '../../src/lib/zone.ts';
+import { nextRun } from '../../src/lib/cron.ts';
 import { explain } from '../../src/router/decide.ts';
+import { closingTime } from '../../src/router/digest.ts';
 import { quietUntil } from '../../src/router/quiet-hours.ts';
 import { rememberDefaults } from '../../src/store/preferences.ts';
 import { knownChannels } from './channels.ts';
@@ -22,6 +24,7 @@ export function preferenceDeps(db: TestDatabase): PreferenceDeps {
         channels,
         defaultsOf: () => defaults,
         quietUntil: (hours, zone) => quietUntil({ localOf, instantsOf, addDays }, hours, { zone, at }),
+        closesAt: (times, zone) => closingTime(times, { zone, at }, nextRun),
       }),
     now: () => new Date(),
     wake: () => undefined,

@@ -54,6 +54,8 @@ async function routeOnce(on: TestDatabase, { killed = false } = {}): Promise<voi
         insertNotifications,
         insertDeliveries: (inner, rows, token) => insertDeliveries(inner, rows, { token, leaseMs: 20_000 }),
         enqueue: () => Promise.resolve([]),
+        joinDigests: () => Promise.resolve(),
+        nextRun: () => null,
         leaseEndsAtMs: () => performance.now(),
         areSuppressed: async () => [],
         channels: knownChannels(),

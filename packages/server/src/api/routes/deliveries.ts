@@ -5,6 +5,7 @@ import { DELIVERY_STATES } from '../../domain/delivery.ts';
 import type { Tx } from '../../domain/event.ts';
 import { parseId } from '../../lib/id.ts';
 import type { Database } from '../../store/database.ts';
+import { retryDigest } from '../../store/digest-outcomes.ts';
 import { retryDelivery } from '../../store/retry.ts';
 import { entriesOf, findDelivery, listDeliveries } from '../../store/timeline.ts';
 import { DeliveriesQuery, Delivery, DeliveryDetail } from '../activity-schema.ts';
@@ -76,6 +77,7 @@ function retryRoute(app: App, { once: onceDeps, attemptsOf, wakeWorker }: Delive
       const delivery = { tenantId: request.caller.tenantId, id: request.params.id };
       const answer = await once(onceDeps, request, async (tx) => {
         const retried = await retryDelivery(tx, delivery, attemptsOf);
+        if (retried) await retryDigest(tx, { tenantId: delivery.tenantId, deliveryId: delivery.id });
         const body = viewDelivery(found(await findDelivery(tx, delivery)));
         if (!retried)
           throw new CarillonError(
