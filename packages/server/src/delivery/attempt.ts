@@ -52,6 +52,7 @@ export async function attempt(deps: AttemptDeps, job: DeliveryJob, kill: AbortSi
   const startedMs = deps.monotonicMs();
   const sent = await send(deps, job, kill);
   if (sent === 'interrupted') return { completion: null, answered: null };
+  if (sent === 'expired') return { completion: { ...entry(job, deps.now()), ...EXPIRED }, answered: null };
   const { provider, result, movesOn } = sent;
   const chance = { until: deps.until(job), now: deps.now(), random: deps.random() };
   const outcome = outcomeOf(result, { attempt: job.attempt, maxAttempts: job.maxAttempts, policy, movesOn, ...chance });
@@ -69,6 +70,8 @@ async function suppress(deps: AttemptDeps, job: DeliveryJob): Promise<void> {
     deps.log('delivery.suppress-failed', { deliveryId: job.id, error });
   }
 }
+
+const EXPIRED = { kind: 'gate', state: 'expired', reason: 'expired', attemptReason: 'expired' } as const;
 
 type Stopped = Pick<Completion, 'kind' | 'state' | 'reason' | 'attemptReason'> & Partial<Pick<Completion, 'dueAt' | 'detail'>>;
 
@@ -96,7 +99,7 @@ interface Sent {
   readonly movesOn: boolean;
 }
 
-async function send(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Promise<Sent | 'interrupted'> {
+async function send(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Promise<Sent | 'interrupted' | 'expired'> {
   let prepared: Prepared | undefined;
   const sent = (result: SendResult): Sent => ({
     provider: prepared?.provider.id ?? job.channel,
@@ -105,6 +108,7 @@ async function send(deps: AttemptDeps, job: DeliveryJob, kill: AbortSignal): Pro
   });
   try {
     prepared = await deps.prepare(job);
+    if (job.expiresAt !== null && job.expiresAt <= deps.now()) return 'expired'; // templates may have waited for their turn
     return sent(await within(deps.sendTimeoutMs, prepared.provider.send(prepared.message, kill)));
   } catch (error) {
     if (kill.aborted) return 'interrupted';
