@@ -188,10 +188,12 @@ async function pull(config: Config, { json }: Options): Promise<void> {
 }
 
 interface Previewed {
+  readonly warnings: readonly string[];
   readonly recipients: readonly {
     readonly user_id: string;
     readonly subject: string | null;
     readonly body: string | null;
+    readonly warnings: readonly string[];
     readonly channels: readonly Foreseen[];
   }[];
   readonly destinations: readonly (Foreseen & { readonly name: string })[];
@@ -238,11 +240,17 @@ function samplesOf({ files }: Detail): ReadonlyMap<string, string> {
   );
 }
 
-function readable(sample: string, { recipients, destinations }: Previewed): string {
-  const line = ({ channel, result, reason, warnings }: Foreseen) =>
-    [`    ${channel}  ${result}${reason === null ? '' : ` (${reason})`}`, ...warnings.map((warning) => `      ${warning}`)].join('\n');
-  const people = recipients.map(({ user_id: user, subject, body, channels }) =>
-    [`  ${user}  ${subject ?? ''}`, ...(body ? [`    ${body.replaceAll('\n', '\n    ')}`] : []), ...channels.map(line)].join('\n'),
-  );
-  return [sample, ...people, ...destinations.map((one) => `  ${one.name}\n${line(one)}`)].join('\n');
+function readable(sample: string, { warnings, recipients, destinations }: Previewed): string {
+  const warned = (all: readonly string[], indent: string) => all.map((warning) => `${indent}! ${warning}`);
+  const told = ({ channel, result, reason, warnings: missed }: Foreseen) => [
+    `    ${channel}  ${result}${reason === null ? '' : ` (${reason})`}`,
+    ...warned(missed, '      '),
+  ];
+  const people = recipients.flatMap(({ user_id: user, subject, body, warnings: missed, channels }) => [
+    `  ${user}  ${subject ?? ''}`,
+    ...(body ? [`    ${body.replaceAll('\n', '\n    ')}`] : []),
+    ...warned(missed, '    '),
+    ...channels.flatMap(told),
+  ]);
+  return [sample, ...warned(warnings, '  '), ...people, ...destinations.flatMap((one) => [`  ${one.name}`, ...told(one)])].join('\n');
 }

@@ -85,7 +85,8 @@ function unknownVariables(content: Content, definition: Definition): Problem[] {
 function unknownInDefinition(definition: Definition): Problem[] {
   const { rules } = compileRules(definition, DEFINITION_FILE);
   const topics = rules.recipients.flatMap((source) => (typeof source === 'object' && 'topic' in source ? [source.topic] : []));
-  const variables = [...rules.tags, ...topics, ...(rules.actionUrl ? [rules.actionUrl] : [])].flatMap((template) => template.variables);
+  const { tags, actionUrl, digestKey } = rules;
+  const variables = [...tags, ...topics, actionUrl, digestKey].flatMap((template) => template?.variables ?? []);
   return variables.flatMap((variable) =>
     unknownVariable(variable.split('.'), definition).map((message) => ({ file: DEFINITION_FILE, message })),
   );
