@@ -9,7 +9,7 @@ const markdownIn = (folder: string) =>
   readdirSync(join(REPOSITORY, folder), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.md'))
     .map((path) => join(folder, path));
-const DOCUMENTS = [...readdirSync(REPOSITORY).filter((path) => path.endsWith('.md')), ...markdownIn('docs'), ...markdownIn('bench')];
+const DOCUMENTS = [...readdirSync(REPOSITORY).filter((path) => path.endsWith('.md')), ...['docs', 'bench', 'examples'].flatMap(markdownIn)];
 
 test.each(DOCUMENTS)('%s links to what is there', (path) => {
   const targets = [...read(path).matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)].map(([, target]) => target!);
@@ -39,7 +39,7 @@ function hasTest(file: string, title: string): boolean {
 }
 
 function testFiles(): string[] {
-  return ['packages/server/src', 'packages/server/test'].flatMap((folder) =>
+  return ['packages/server/src', 'packages/server/test', 'examples'].flatMap((folder) =>
     readdirSync(join(REPOSITORY, folder), { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.test.ts'))
       .map((path) => join(folder, path)),
@@ -96,6 +96,7 @@ test('each requirement of the source systems names a test that there is', () => 
       'B9',
       'B10',
       'D2',
+      'D5',
       'D7',
       'D8',
     ]),
