@@ -10,7 +10,6 @@ import { CatalogError } from './catalog/problem.ts';
 import { catalogCommands } from './cli-catalog.ts';
 import { CommandFailed, EXIT } from './cli-output.ts';
 import { reEncrypt } from './main-keys.ts';
-import { start } from './main.ts';
 import { welcome } from './api/welcome.ts';
 import { EmbeddedError } from './store/embedded.ts';
 import { migrate, MigrationError, rolesSql } from './store/migrate.ts';
@@ -58,9 +57,15 @@ function load(overrides: Partial<Record<keyof Config, unknown>> = {}): Config {
   return loadConfig(undefined, undefined, overrides).config;
 }
 
+/** The whole server is read by the commands that start it, and by no other. */
+async function readServer() {
+  return import('./main.ts');
+}
+
 async function serve(config: Config): Promise<void> {
   const { log, close } = makeLog({ level: config['log.level'] });
   const wish = wishToEnd();
+  const { start } = await readServer();
   const startedMs = performance.now();
   const running = await start(config, log);
   process.stdout.write(welcome({ url: running.url, bootstrapKey: running.bootstrapKey, production: config.env === 'production' }));
@@ -113,6 +118,7 @@ async function generate(): Promise<void> {
   const overrides = { ...secrets, env: 'production', data_dir: directory, port: 0, 'log.level': 'error' };
   const { config } = loadConfig({}, () => undefined, overrides);
   const { log, close } = makeLog({ level: config['log.level'] });
+  const { start } = await readServer();
   const running = await start(config, log);
   const files = { ...renderReferences(SETTINGS), 'openapi.json': `${JSON.stringify(running.openApi, null, 2)}\n` };
   await running.stop();

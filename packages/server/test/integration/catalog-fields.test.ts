@@ -69,7 +69,7 @@ test('the example is an event type, and its events take the way that it says', a
 
 describe('recipients: a topic whose name is made from the data', () => {
   beforeAll(async () => {
-    await push('project.changed', 'recipients: [{ topic: "project:{{ data.project_id }}" }, { path: $.owner_id }]\n');
+    await push('project.changed', 'recipients:\n  - topic: project:{{ data.project_id }}\n  - path: $.owner_id\n');
     for (const user of ['ada', 'bob']) await server.api('PUT', `/v1/topics/project:7/subscriptions/${user}`);
   });
 
