@@ -23,14 +23,14 @@ export interface Prepared {
   readonly message: Message;
 }
 
-export async function prepare({ channelFor, context, baseUrlOf, written: write }: PrepareDeps, job: DeliveryJob): Promise<Prepared> {
+export async function prepare(deps: PrepareDeps, job: DeliveryJob): Promise<Prepared> {
   const text = addressTextOf(job);
-  const channel = channelFor({ ...job, address: text });
+  const channel = deps.channelFor({ ...job, address: text });
   const provider = nextProvider(channel.providers, job.last);
   if (!provider) throw new Error(`the channel ${job.channel} has no provider`);
   const address = await channel.addressOf(text, job);
-  const written = job.event.version == null ? undefined : await write(job);
-  const content = contentIn(channel, job, { written, context, baseUrlOf });
+  const written = job.event.version == null ? undefined : await deps.written(job);
+  const content = contentIn(deps, channel, job, written);
   const message = { deliveryId: publicId('dlv', job.id), address, content };
   return {
     provider,
@@ -39,23 +39,16 @@ export async function prepare({ channelFor, context, baseUrlOf, written: write }
   };
 }
 
-function contentIn(
-  channel: Channel,
-  job: DeliveryJob,
-  { written, context, baseUrlOf }: Pick<PrepareDeps, 'context' | 'baseUrlOf'> & { written: Written | undefined },
-): unknown {
+function contentIn({ context, baseUrlOf }: PrepareDeps, channel: Channel, job: DeliveryJob, written: Written | undefined): unknown {
   const telling = { ...tellingOf(job, baseUrlOf), ...written?.notification, written };
   return written?.payload === undefined ? channel.render(telling, context) : written.payload;
 }
 
 /** What a delivery would say, to nobody, and what its templates missed. Throws TemplateFailed. */
-export async function previewContent(
-  { channelFor, written: write, ...place }: PrepareDeps,
-  job: DeliveryJob,
-): Promise<{ content: unknown; warnings: readonly string[] }> {
-  const written = job.event.version == null ? undefined : await write(job);
-  const channel = channelFor(job);
-  const content = contentIn(channel, job, { ...place, written });
+export async function previewContent(deps: PrepareDeps, job: DeliveryJob): Promise<{ content: unknown; warnings: readonly string[] }> {
+  const written = job.event.version == null ? undefined : await deps.written(job);
+  const channel = deps.channelFor(job);
+  const content = contentIn(deps, channel, job, written);
   return { content: channel.shown ? await channel.shown(content) : content, warnings: written?.warnings ?? [] };
 }
 

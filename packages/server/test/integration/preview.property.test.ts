@@ -12,6 +12,7 @@ import { randomCase, type Case } from './fixtures/random-events.ts';
 const seed = Number(process.env.CARILLON_TEST_SEED ?? Math.trunc(performance.timeOrigin + performance.now()) % 2 ** 31);
 const numRuns = Number(process.env.CARILLON_TEST_RUNS ?? 12);
 const MINUTE = 60_000;
+const NEAR = 1_500;
 const DAY = 86_400_000;
 
 let server: TestServer;
@@ -22,7 +23,8 @@ beforeAll(async () => {
   receiver = await startReceiver((response, { path }) => response.writeHead(path.startsWith('/teams/') ? 202 : 200).end('ok'));
   mails = await startMailServer();
   const smtp = { 'email.smtp.host': '127.0.0.1', 'email.smtp.port': mails.port, 'email.smtp.security': 'none' } as const;
-  server = await startServer({ ...smtp, 'email.smtp.from': 'bell@carillon.example' });
+  // Templates have their time on a busy machine too.
+  server = await startServer({ ...smtp, 'email.smtp.from': 'bell@carillon.example', 'catalog.deadline': 10_000 });
 });
 afterAll(async () => {
   await server.stop();
@@ -38,7 +40,9 @@ async function call(method: string, path: string, body?: unknown) {
 
 async function setUp({ people, defaults, files, destinations }: Case, run: string): Promise<void> {
   await call('PUT', '/v1/preferences/defaults', defaults);
-  if (files) await call('PUT', `/v1/event-types/type-${run}`, { files });
+  // Destinations name only what the catalog has.
+  const known = files ?? (destinations.length > 0 ? { 'event.yaml': '' } : undefined);
+  if (known) await call('PUT', `/v1/event-types/type-${run}`, { files: known });
   for (const { id, profile, preferences, suppressed } of people) {
     if (profile) await call('PUT', `/v1/users/${id}`, profile);
     if (preferences) await call('PUT', `/v1/users/${id}/preferences`, preferences);
@@ -170,7 +174,7 @@ async function compare(body: object, at: Date | undefined, { scheduled, run }: {
   if (at) await moveTo(at);
   const since = mark();
   const { id } = await call('POST', 'type' in body ? '/v1/events' : '/v1/notifications', body);
-  if (scheduled) await moveTo(scheduled);
+  if (scheduled) await moveTo(new Date(scheduled.getTime() - NEAR)); // what is due in a jump may be decided before this process has followed it
   const read = () => call('GET', `/v1/events/${id}`);
   await eventually(async () => settled(await read())).toBe(true);
   const event = await read();

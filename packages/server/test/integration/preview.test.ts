@@ -145,10 +145,19 @@ describe('what it shows', () => {
       'eve * skip excluded',
     ]);
     expect((await server.api('GET', `/v1/users/${nobody}`)).status).toBe(404);
+    const strict = await startServer({ 'users.create': 'never' }, { on: db });
+    try {
+      const { body } = await strict.api('POST', '/v1/events/preview', { to: [nobody, { topic: 'none' }], subject: 'Hello' });
+      expect(body.recipient_count).toBe(1);
+      expect(decisions(body)).toEqual([`${nobody} * skip user_unknown`]);
+    } finally {
+      await strict.stop();
+    }
   });
 
   test('destinations that have the event switched on, with what they would get', async () => {
     const type = `disk.full.${ada}`;
+    for (const known of [type, `other.${ada}`]) await put(`/v1/event-types/${known}`, { files: { 'event.yaml': '' } });
     const make = async (more: object) =>
       (
         await server.api('POST', '/v1/destinations', {
@@ -160,7 +169,7 @@ describe('what it shows', () => {
         })
       ).body.id;
     const [on, filtered] = [await make({}), await make({ name: 'Urgent', severities: ['urgent'] })];
-    await make({ events: { other: true } });
+    await make({ events: { [`other.${ada}`]: true } });
     const { destinations } = await preview({ type, to: [ada] });
     expect(destinations).toEqual([
       expect.objectContaining({
