@@ -2,8 +2,10 @@
 import { eventAt } from './api/door.ts';
 import { CarillonError } from './domain/error.ts';
 import type { CarillonEvent } from './domain/event.ts';
-import { latestRun, nextRun } from './lib/cron.ts';
+import type { Series } from './domain/recurring.ts';
 import { makeAlarm } from './lib/alarm.ts';
+import { latestRun, nextRun } from './lib/cron.ts';
+import { publicId } from './lib/id.ts';
 import type { CatalogParts } from './main-catalog.ts';
 import type { Core } from './main-core.ts';
 import { writeEvents, type Stages } from './main-stages.ts';
@@ -34,7 +36,7 @@ export function makeRecurring(parts: Parts): Recurring {
   const alarm = makeAlarm(clock.monotonicMs);
   const deps: RecurringDeps = {
     due: (limit) => dueSeries(database.engine, limit),
-    make: ({ tenantId, content }, at) => makeEvent(parts, { tenantId, content, at }),
+    make: (series, at) => makeEvent(parts, series, at),
     accept: (occurrences) => accept(parts, occurrences),
     accepted: (occurrences) => {
       const nowMs = clock.now().getTime();
@@ -63,14 +65,12 @@ export function makeRecurring(parts: Parts): Recurring {
   };
 }
 
-/** As if it were posted now, with the type as it is now. */
-async function makeEvent(
-  { catalog: { catalog }, config }: Parts,
-  { tenantId, content, at }: { tenantId: string; content: Parameters<typeof eventAt>[2]['wire']; at: Date },
-): Promise<Made> {
+/** As if it were posted now, with the type as it is now. What caused it is the series, unless its words say otherwise. */
+async function makeEvent({ catalog: { catalog }, config }: Parts, { id, tenantId, content }: Series, at: Date): Promise<Made> {
   const door = { eventType: catalog.find, maxScheduleDays: config['schedule.max_days'] };
   try {
-    return { event: await eventAt(door, { caller: { tenantId }, headers: {} }, { wire: content, at }) };
+    const event = await eventAt(door, { caller: { tenantId }, headers: {} }, { wire: content, at });
+    return { event: { ...event, correlationId: event.correlationId ?? publicId('rec', id) } };
   } catch (error) {
     if (!(error instanceof CarillonError) || error.code === 'unavailable') throw error;
     const [first] = error.errors;

@@ -44,6 +44,15 @@ export async function createSeries(tx: Tx, series: NewSeries): Promise<StoredSer
   return rows[0] as StoredSeries;
 }
 
+export async function countSeries(tx: Tx, tenantId: string): Promise<number> {
+  const { rows } = await within(tx).query<{ count: number }>({
+    name: 'recurring-count',
+    text: 'select count(*)::integer as count from carillon.recurring_events where tenant_id = $1',
+    values: [tenantId],
+  });
+  return rows[0]?.count ?? 0;
+}
+
 export async function getSeries(tx: Tx, { tenantId, id }: SeriesKey): Promise<StoredSeries | undefined> {
   const { rows } = await within(tx).query<StoredSeries>({
     name: 'recurring-get',

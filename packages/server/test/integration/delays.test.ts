@@ -1,6 +1,7 @@
 /** Channels that are told later, and only if nobody has read it in the inbox: through the catalog, routing, the queue, the gate and a webhook. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { deliveriesOf, deliveryOf, entriesOf, eventually, nowOf } from '../harness/core.ts';
+import { makeTestCatalog, type TestCatalog } from '../harness/catalog.ts';
+import { deliveriesOf, deliveryOf, entriesOf, eventState, eventually, nowOf } from '../harness/core.ts';
 import { freshDatabase, type TestDatabase } from '../harness/database.ts';
 import { startReceiver, type Receiver } from '../harness/receiver.ts';
 import { startServer, type TestServer } from '../harness/server.ts';
@@ -8,6 +9,7 @@ import { startServer, type TestServer } from '../harness/server.ts';
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
+let catalog: TestCatalog;
 let db: TestDatabase;
 let server: TestServer;
 let receiver: Receiver;
@@ -18,14 +20,17 @@ let status = 200;
 beforeAll(async () => {
   receiver = await startReceiver((response) => response.writeHead(status).end());
   db = await freshDatabase();
-  server = await startServer({}, { on: db });
-  await define('step', 'channels: { in_app: {}, webhook: { delay: 10m, only_if: unread } }');
-  await define('late', 'channels: { in_app: {}, webhook: { delay: 10m } }');
+  catalog = makeTestCatalog({
+    'step/event.yaml': 'channels: { in_app: {}, webhook: { delay: 10m, only_if: unread } }\n',
+    'late/event.yaml': 'channels: { in_app: {}, webhook: { delay: 10m } }\n',
+  });
+  server = await startServer({ 'catalog.dir': catalog.directory }, { on: db });
 });
 afterAll(async () => {
   await server.stop();
   await db.drop();
   await receiver.close();
+  catalog.remove();
 });
 beforeEach(async () => {
   status = 200;
@@ -37,9 +42,11 @@ async function define(type: string, definition: string): Promise<void> {
   const reply = await server.api('PUT', `/v1/event-types/${type}`, { files: { 'event.yaml': definition } });
   expect(reply.status, JSON.stringify(reply.body)).toBeLessThan(300);
 }
+/** Resolves when it is routed, or waits for its schedule. */
 async function send(type: string, more: Record<string, unknown> = {}): Promise<string> {
   const reply = await server.api('POST', '/v1/events', { type, to: [user], ...more });
   expect(reply.status, JSON.stringify(reply.body)).toBe(202);
+  await eventually(() => eventState(db, reply.body.id)).toBe('scheduled_for' in more ? 'scheduled' : 'routed');
   return reply.body.id;
 }
 const requests = () => receiver.requests.filter(({ path }) => path === `/${user}`).length;
@@ -208,7 +215,7 @@ describe('only if unread', () => {
   test('a restart forgets nothing of it', async () => {
     const id = await send('step');
     await server.stop();
-    server = await startServer({}, { on: db });
+    server = await startServer({ 'catalog.dir': catalog.directory }, { on: db });
     await inboxVerb(id, 'read');
     await moveTo(await minutesAfter(id, 10.1));
     await eventually(() => webhookOf(id)).toMatchObject({ state: 'skipped', reason: 'read_elsewhere' });

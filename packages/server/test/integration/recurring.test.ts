@@ -68,7 +68,7 @@ describe('a series', () => {
       const now = await read(series.id);
       expect(now).toMatchObject({ last: { at: at.toISOString(), error: null }, next_at: new Date(at.getTime() + HOUR).toISOString() });
       const event = (await server.api('GET', `/v1/events/${now.last.event_id}`)).body;
-      expect(event).toMatchObject({ id: (await told())[0]!.event_id, type: 'inline', status: 'routed' });
+      expect(event).toMatchObject({ id: (await told())[0]!.event_id, type: 'inline', status: 'routed', correlation_id: series.id });
     }
   });
 
@@ -236,6 +236,17 @@ describe('the API', () => {
     ['an unknown field', { every: '1h' }, '/every unknown_field'],
   ])('refuses %s', async (_, more, problem) => {
     expect(problems(await post({ ...STANDUP(), ...more }))).toEqual([422, problem]);
+  });
+
+  test('refuses more than a thousand of a tenant', async () => {
+    const { body } = await server.api('POST', '/v1/tenants', { id: 'many' });
+    await db.query(
+      `insert into carillon.recurring_events (tenant_id, id, name, content, cron, time_zone, active)
+       select 'many', gen_random_uuid(), 'n', '{}', '@daily', 'UTC', false from generate_series(1, 999)`,
+    );
+    const authorization = { authorization: `Bearer ${body.api_key.key}` };
+    expect((await post(STANDUP(), authorization)).status).toBe(201);
+    expect(await post(STANDUP(), authorization)).toMatchObject({ status: 409, body: { code: 'conflict' } });
   });
 
   test('a change that leaves no time, or that its type refuses, is refused and changes nothing', async () => {

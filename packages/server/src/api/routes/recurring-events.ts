@@ -1,11 +1,13 @@
 /** Recurring events: the same event again and again, at the times of a cron expression. */
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { CarillonError } from '../../domain/error.ts';
 import type { Series } from '../../domain/recurring.ts';
 import { latestRun, nextRun } from '../../lib/cron.ts';
 import { newId } from '../../lib/id.ts';
 import type { Database } from '../../store/database.ts';
 import {
+  countSeries,
   createSeries,
   deleteSeries,
   getSeries,
@@ -45,6 +47,8 @@ const WRITE = { auth: { kind: 'key', scope: 'events:write' } } as const;
 const READ = { auth: { kind: 'key', scope: 'events:read' } } as const;
 const RUNS = { next: nextRun, latest: latestRun };
 const params = idParams('rec');
+/** Of a tenant: those of others wait while they are taken. */
+const MAX_SERIES = 1_000;
 
 const keyOf = ({ caller: { tenantId }, params: { id } }: FastifyRequest & { params: { id: string } }): SeriesKey => ({ tenantId, id });
 
@@ -73,9 +77,11 @@ function createRoute(app: App, deps: RecurringRouteDeps, body: ReturnType<typeof
   app.post('/v1/recurring-events', { config: WRITE, schema: { body, response: { 201: RecurringDetail } } }, async (request, reply) => {
     const settings = toSeries(request.body);
     const answer = await once(deps.once, request, async (tx) => {
+      const { tenantId } = request.caller;
+      if ((await countSeries(tx, tenantId)) >= MAX_SERIES)
+        throw new CarillonError('conflict', `There are ${MAX_SERIES} recurring events already: delete what is over.`);
       await tryEvent(deps, request, settings.content);
       const nextAt = firstTime(settings, deps.now(), RUNS);
-      const { tenantId } = request.caller;
       const made = viewWithTimes(await createSeries(tx, { ...settings, tenantId, id: newId(deps.now()), nextAt }));
       return { status: 201, body: made, location: `/v1/recurring-events/${made.id}` };
     });
