@@ -58,7 +58,7 @@ const throttle = z.strictObject({
   per: z
     .array(z.enum(['user', ...EVENT_THROTTLE_PER]))
     .refine((per) => per.includes('user'), `must name user, and may name ${EVENT_THROTTLE_PER.join(', ')} besides`),
-  over: z.enum(['skip']).default('skip'),
+  over: z.enum(['skip', 'digest']).default('skip'),
 });
 
 const interval = duration.refine((ms) => ms >= MIN_DIGEST_MS && ms <= MAX_DIGEST_MS, `must be a time from 1m to ${MAX_DIGEST_DAYS}d`);

@@ -171,7 +171,8 @@ function rulesOf(source: Source, { scope, defaults = DEFAULT_RECIPIENTS }: Known
 function throttleOf({ throttle }: Definition): Filled['throttle'] {
   if (!throttle) return undefined;
   const per = throttle.per.filter((one) => one !== 'user');
-  return { max_per_window: throttle.limit, window_seconds: Math.round(throttle.window / 1_000), per };
+  const limit = { max_per_window: throttle.limit, window_seconds: Math.round(throttle.window / 1_000), per };
+  return throttle.over === 'digest' ? { ...limit, over: 'digest' } : limit;
 }
 
 function idsAt({ path, text }: Extract<Source, { path: unknown }>, data: Filled['data'], warnings: string[]): string[] {

@@ -46,7 +46,27 @@ const only = (preference: ChannelPreference): Recipient => ({ ...recipient, pref
 const later = new Date(NOW.getTime() + 1);
 const delay = { until: NOW, onlyIf: 'unread', seen: false } as const;
 
+const digest = (
+  ...items: readonly { readonly type?: string; readonly severity?: string; readonly critical?: boolean }[]
+): DeliveryJob['event'] => ({
+  ...job.event,
+  type: 'digest',
+  data: { items: items.map((item) => ({ type: 'disk.full', category: null, severity: 'medium', tags: [], critical: false, ...item })) },
+});
+const noNoise = { ...recipient, preferences: { channels: {}, event_types: { noise: off.channels } } };
+const noHigh = only({ quiet_hours: { ...NIGHT, let_through: ['high'] } });
+
 test.each<[string, Partial<DeliveryJob>, string]>([
+  ['one item of a digest may be sent', { event: digest({ type: 'noise' }, {}), recipient: noNoise }, 'open'],
+  ['no item of a digest may be sent', { event: digest({ type: 'noise' }, { type: 'noise' }), recipient: noNoise }, 'skipped opted_out'],
+  ['one item of a digest is critical', { event: digest({}, { critical: true }), recipient: { ...recipient, preferences: off } }, 'open'],
+  ['a digest in quiet hours', { event: digest({}, {}), recipient: noHigh }, 'held quiet_hours_held 2026-01-02T07:00:00.000Z'],
+  ['one item of a digest passes quiet hours', { event: digest({}, { severity: 'high' }), recipient: noHigh }, 'open'],
+  [
+    'a digest whose address was refused',
+    { event: digest({ critical: true }), recipient: { ...recipient, suppressed: gone } },
+    'skipped suppressed',
+  ],
   ['nothing has changed', {}, 'open'],
   ['it expires later', { expiresAt: later }, 'open'],
   ['it expires now', { expiresAt: NOW }, 'expired expired'],

@@ -63,6 +63,7 @@ export interface WaitingItem {
   readonly body: string;
   readonly actionUrl: string | null;
   readonly data: Readonly<Record<string, unknown>>;
+  readonly critical: boolean;
   readonly onlyIfUnread: boolean;
   /** Read, archived or deleted in the inbox. */
   readonly seen: boolean;
@@ -75,6 +76,7 @@ export interface ListedItem {
   readonly type: string;
   readonly category: string | null;
   readonly severity: Severity;
+  readonly critical: boolean;
   readonly tags: readonly string[];
   readonly subject: string;
   readonly body: string;
@@ -86,5 +88,5 @@ export interface ListedItem {
 /** What preferences are asked about the message of a digest: each of its items. */
 export function subjectsIn({ items }: Readonly<Record<string, unknown>>): readonly Subject[] {
   const listed = Array.isArray(items) ? (items as readonly ListedItem[]) : [];
-  return listed.map(({ type, category, severity, tags }) => ({ type, category, severity, tags, critical: false }));
+  return listed.map(({ type, category, severity, tags, critical }) => ({ type, category, severity, tags, critical }));
 }

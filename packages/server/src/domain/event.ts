@@ -38,6 +38,8 @@ export interface EventThrottle {
   readonly max_per_window: number;
   readonly window_seconds: number;
   readonly per: readonly EventThrottlePer[];
+  /** What is over the limit is collected instead of skipped: as the type's digest says, else for a window. */
+  readonly over?: 'digest' | undefined;
 }
 
 /** After the first item, or by the clock on the wall: exactly one of the two. */

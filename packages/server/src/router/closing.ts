@@ -198,10 +198,10 @@ function deliveryOf(
 }
 
 function toListed(item: WaitingItem): ListedItem {
-  const { type, category, severity, tags, subject, body, actionUrl, at, data } = item;
+  const { type, category, severity, critical, tags, subject, body, actionUrl, at, data } = item;
   return {
     notification_id: publicId('ntf', item.notificationId),
     event_id: publicId('evt', item.eventId),
-    ...{ type, category, severity, tags, subject, body, action_url: actionUrl, at: at.toISOString(), data },
+    ...{ type, category, severity, critical, tags, subject, body, action_url: actionUrl, at: at.toISOString(), data },
   };
 }

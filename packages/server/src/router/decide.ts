@@ -125,8 +125,8 @@ function digestFor(
   wish: DigestWish | undefined,
   closesAt: Rules['closesAt'],
 ): { key: string; until: Date; layer: Layer | null } | null {
-  const ofType = event?.request.digest;
-  const into = ofType || wish ? digestOf(subject, ofType, wish) : null;
+  const request = event?.request;
+  const into = request?.digest || wish ? digestOf(subject, request ?? {}, wish) : null;
   return into && { key: into.key, until: closesAt(into.times, user.timeZone), layer: wish?.layer ?? null };
 }
 

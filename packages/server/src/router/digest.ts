@@ -1,6 +1,6 @@
 /** What goes into a digest, when it closes, and what it then says. Pure: time, zones and patterns come as functions. */
 import { MAX_DIGEST_MS, NO_DIGEST, type DueDigest, type WaitingItem } from '../domain/digest.ts';
-import { SEVERITIES, type CarillonEvent, type DigestTimes, type TypeDigest } from '../domain/event.ts';
+import { SEVERITIES, type CarillonEvent, type DigestTimes, type EventRequest, type TypeDigest } from '../domain/event.ts';
 import {
   verdictOf,
   type DigestWish,
@@ -25,19 +25,31 @@ export interface Into {
 export type NextRun = (rule: { readonly cron: string; readonly timeZone: string }, after: Date) => Date | null;
 
 const DEFAULT_ZONE = 'UTC';
+const SECOND_MS = 1_000;
 
 /**
  * The person says how long to wait, the event type what goes together. Without a word of the person the type says both; without
  * one of the type everything goes together that the person's own word is about. What is critical or urgent never waits.
+ * With a throttle that collects what is over its limit, the type's digest is for that alone.
  */
-export function digestOf(subject: Subject, type: TypeDigest | undefined, wish: DigestWish | undefined): Into | null {
+export function digestOf(
+  subject: Subject,
+  { digest: type, throttle }: Pick<EventRequest, 'digest' | 'throttle'>,
+  wish: DigestWish | undefined,
+): Into | null {
   if (subject.critical || subject.severity === 'urgent' || wish?.value === NO_DIGEST) return null;
-  if (!wish) return type ? { key: keyOf(subject, type), times: type } : null;
+  if (!wish) return type && throttle?.over !== 'digest' ? { key: keyOf(subject, type), times: type } : null;
   return { key: type ? keyOf(subject, type) : groupOf(wish.layer, subject), times: { every_ms: parseDuration(wish.value) } };
 }
 
+/** Where what is over the limit of its type's throttle goes: as its digest says, else as long as the window is. Null: it is skipped. */
+export function overLimit({ type, request: { throttle, digest } }: Pick<CarillonEvent, 'type' | 'request'>): Into | null {
+  if (throttle?.over !== 'digest') return null;
+  return { key: keyOf({ type }, digest), times: digest ?? { every_ms: throttle.window_seconds * SECOND_MS } };
+}
+
 /** Types that say the same key share a digest. */
-function keyOf({ type }: Subject, { key }: TypeDigest): string {
+function keyOf({ type }: Pick<Subject, 'type'>, { key }: TypeDigest = {}): string {
   return key === undefined ? `type ${type}` : `key ${key}`;
 }
 
@@ -111,8 +123,8 @@ function answerOf(
   return { until: verdict.kind === 'hold' ? verdict.until : null };
 }
 
-function subjectOf({ type, category, severity, tags }: WaitingItem): Subject {
-  return { type, category, severity, tags, critical: false };
+function subjectOf({ type, category, severity, tags, critical }: WaitingItem): Subject {
+  return { type, category, severity, tags, critical };
 }
 
 /** What the message says where no template does. */

@@ -113,7 +113,7 @@ export async function route(
   const progress = await planAll(deps, { tx, plan, users }, parts);
   await planDestinations(deps, tx, plan, announcedOf(parts, progress, destinations));
   const allowed = await withList(deps, tx, plan.decided, plan.decide);
-  const decided = await withThrottle(deps, tx, allowed);
+  const decided = await withThrottle(deps, tx, allowed, rules.closesAt);
   onDecided?.(decided);
   const texts = await textsFor(deps.texts, tx, decided);
   for (const one of decided) planDecided(plan, one, texts.get(one));

@@ -1,7 +1,7 @@
 /** Digests that are due: locked, read, and what came of each written. */
 import { DELIVERY_STATES as S, ENTRY_KINDS, nameOf } from '../domain/delivery.ts';
 import type { DueDigest, WaitingItem } from '../domain/digest.ts';
-import { SEVERITIES, type Tx, type TypeDigest } from '../domain/event.ts';
+import { SEVERITIES, type EventRequest, type Tx, type TypeDigest } from '../domain/event.ts';
 import { REASONS } from '../domain/reason.ts';
 import { bareArray, bounds, textArray } from './arrays.ts';
 import { within } from './database.ts';
@@ -61,12 +61,14 @@ interface ItemRow {
   event_id: string;
   created_at: Date;
   expires_at: Date | null;
+  channel: string;
+  critical: boolean;
 }
 
 async function lockItems(tx: Tx, digests: readonly DueDigest[]): Promise<ItemRow[]> {
   const { rows } = await within(tx).query<ItemRow>({
     name: 'digests-lock-items',
-    text: `select id, tenant_id, digest_id, notification_id, event_id, created_at, expires_at from carillon.deliveries
+    text: `select id, tenant_id, digest_id, notification_id, event_id, created_at, expires_at, channel, critical from carillon.deliveries
             where digest_id = any($1) and id between $2 and $3 and status = ${S.held} order by id for update`,
     values: [bareArray(digests.map(({ id }) => id)), ...spanOf(digests)],
   });
@@ -113,6 +115,7 @@ interface EventRow {
   category: string | null;
   version: string | null;
   digest: TypeDigest | null;
+  delays: EventRequest['delays'] | null;
   data: Record<string, unknown> | null;
 }
 
@@ -120,7 +123,7 @@ interface EventRow {
 async function loadEvents(tx: Tx, ids: readonly string[]): Promise<Map<string, EventRow>> {
   const { rows } = await within(tx).query<EventRow>({
     name: 'digests-events',
-    text: `select id, request ->> 'category' as category, version, request -> 'digest' as digest,
+    text: `select id, request ->> 'category' as category, version, request -> 'digest' as digest, request -> 'delays' as delays,
                   case when octet_length((request -> 'data')::text) <= ${MAX_DATA_BYTES} then request -> 'data' end as data
              from carillon.events where id = any($1) and id between $2 and $3`,
     values: [bareArray(ids), ...bounds(ids)],
@@ -137,7 +140,8 @@ function itemOf(row: ItemRow, content: ContentRow, event: EventRow | undefined):
     category: event?.category ?? null,
     version: event?.version ?? null,
     data: event?.data ?? {},
-    onlyIfUnread: event?.digest?.only_if === 'unread',
+    critical: row.critical,
+    onlyIfUnread: [event?.digest, event?.delays?.[row.channel]].some((said) => said?.only_if === 'unread'),
   };
 }
 
