@@ -6,7 +6,7 @@ import { differencesOf, type FileChange, type TypeChange } from './catalog/diffe
 import { CatalogError, describeProblem, type Problem } from './catalog/problem.ts';
 import { layOut, writeCatalog } from './catalog/write.ts';
 import { makeClient, type Client } from './cli-client.ts';
-import { CommandFailed, EXIT, makeOutput, type Output } from './cli-output.ts';
+import { CommandFailed, EXIT, JSON_LINES, makeOutput, type Output } from './cli-output.ts';
 import { ConfigError, loadConfig, type Config } from './config.ts';
 import type { EventTypeVersion } from './domain/event-type.ts';
 import { catalogDirectory, knownChannels, mistakesIn, readCatalog } from './main-catalog.ts';
@@ -26,7 +26,10 @@ const MARKS = { added: '+', changed: '~', removed: '-', unchanged: '=', refused:
 
 export function catalogCommands(program: Command): void {
   const command = (name: string, description: string) =>
-    program.command(name).description(description).option('--json', 'a JSON document on each line, as without a terminal');
+    program
+      .command(name)
+      .description(description)
+      .option(...JSON_LINES);
   const remote = (name: string, description: string) =>
     command(name, description).option('--url <url>', 'where the server is (api.url)').option('--key <key>', 'an API key (api.key)');
   command(

@@ -3,6 +3,16 @@
 /** Documented in docs/guides/command-line.md. */
 export const EXIT = { done: 0, failed: 1, misused: 2, unreachable: 3 } as const;
 
+export const EXIT_CODES = `
+Exit codes:
+  0  done; nothing differs
+  1  it failed, something is wrong with the files, or something differs
+  2  the call or the settings are not valid
+  3  the server can't be reached, or does not accept the key`;
+
+/** Of every command. */
+export const JSON_LINES = ['--json', 'a JSON document on each line, as without a terminal'] as const;
+
 /** Known, and said with what to do about it. */
 export class CommandFailed extends Error {
   readonly code: string;

@@ -8,7 +8,7 @@ import { renderReferences } from './api/references.ts';
 import { ConfigError, loadConfig, ROLES, SETTINGS, type Config } from './config.ts';
 import { CatalogError } from './catalog/problem.ts';
 import { catalogCommands } from './cli-catalog.ts';
-import { CommandFailed, EXIT } from './cli-output.ts';
+import { CommandFailed, EXIT, EXIT_CODES, JSON_LINES, makeOutput } from './cli-output.ts';
 import { reEncrypt } from './main-keys.ts';
 import { welcome } from './api/welcome.ts';
 import { EmbeddedError } from './store/embedded.ts';
@@ -19,7 +19,10 @@ import { makeLog } from './telemetry/log.ts';
 /** `npm start` passes a signal on that the process group has had already: a repeat so soon is not a second wish. */
 const SECOND_WISH_AFTER_MS = 1_000;
 
-const program = new Command('carillon').description('Notification infrastructure: events in, the right people told.').exitOverride();
+const program = new Command('carillon')
+  .description('Notification infrastructure: events in, the right people told.')
+  .addHelpText('after', EXIT_CODES)
+  .exitOverride();
 program
   .command('serve', { isDefault: true })
   .description('Run the server: all of it in one process, or the named roles.')
@@ -31,8 +34,9 @@ program
   .command('migrate')
   .description('Bring the database in DATABASE_URL to the schema of this version.')
   .option('--print-roles', 'print the SQL that a DBA runs where our user may not create roles')
-  .action(async ({ printRoles }: { printRoles?: boolean }) => {
-    await migrateOutside(load(), printRoles ?? false);
+  .option(...JSON_LINES)
+  .action(async (options: { printRoles?: boolean; json?: boolean }) => {
+    await migrateOutside(load(), options);
   });
 catalogCommands(program);
 program
@@ -40,12 +44,13 @@ program
   .description('Keys of the installation.')
   .command('re-encrypt')
   .description('Seal every secret in the database again under encryption_key. The server may run, and it may be stopped and begun again.')
-  .action(async () => {
+  .option(...JSON_LINES)
+  .action(async ({ json }: { json?: boolean }) => {
     const config = load();
     const { log, close } = makeLog({ level: 'error' });
     const { count, keyId } = await reEncrypt(config, log);
     close();
-    process.stdout.write(`${count} secrets were sealed again under key ${keyId}; none is left under another\n`);
+    makeOutput(json).say({ count, key_id: keyId }, `${count} secrets were sealed again under key ${keyId}; none is left under another`);
   });
 program.command('generate').description('Write openapi.json and docs/reference below this folder, from the code.').action(generate);
 
@@ -99,7 +104,7 @@ function userOf(url = ''): string {
   return decodeURIComponent(parsed?.username ?? '');
 }
 
-async function migrateOutside(config: Config, printRoles: boolean): Promise<void> {
+async function migrateOutside(config: Config, { printRoles = false, json }: { printRoles?: boolean; json?: boolean }): Promise<void> {
   const url = config['database.url'];
   if (printRoles) {
     process.stdout.write(`${rolesSql(userOf(url) || 'carillon')}\n`);
@@ -107,7 +112,7 @@ async function migrateOutside(config: Config, printRoles: boolean): Promise<void
   }
   if (url === undefined) throw new ConfigError(['DATABASE_URL is not set; the embedded database is migrated at each start']);
   const applied = await migrate({ connectionString: url });
-  process.stdout.write(applied.length > 0 ? `applied: ${applied.join(', ')}\n` : 'nothing to apply\n');
+  makeOutput(json).say({ applied }, applied.length > 0 ? `applied: ${applied.join(', ')}` : 'nothing to apply');
 }
 
 /** On a database that lives as long as the command: the document says what is really served. */

@@ -201,5 +201,6 @@ describe('exit codes', () => {
     const { code, out } = await carillon(['push', '--help']);
     expect(code).toBe(0);
     expect(out).toContain('--prune');
+    expect((await carillon(['--help'])).out).toContain('Exit codes:');
   });
 });

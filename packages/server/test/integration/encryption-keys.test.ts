@@ -74,11 +74,11 @@ test('planted under the old key, sealed again while the server runs, and the old
   expect(mixed['1']).toBeGreaterThan(0);
   expect(mixed['2']).toBeGreaterThan(0);
   const { code, output } = await command(on);
-  expect([code, output]).toEqual([0, expect.stringContaining(`${mixed['1']} secrets were sealed again under key 2`)]);
+  expect([code, output]).toEqual([0, `{"count":${mixed['1']},"key_id":"2"}\n`]);
   expect(output).not.toContain(OLD);
   expect(await inUse(on)).toEqual({ '2': mixed['1']! + mixed['2']! });
   expect(await secretOf(running)).toBe(secret);
-  expect((await command(on)).output).toContain('0 secrets were sealed again');
+  expect((await command(on)).output).toBe('{"count":0,"key_id":"2"}\n');
 
   await running.stop();
   const after = await started(on, youngOnly);
@@ -107,7 +107,7 @@ test('stopped after any batch it goes on where it was, and changes nothing that 
   ).rejects.toThrow('killed');
   expect(await inUse(on)).toEqual({ '1': total - 1, '2': 1 });
   const done = await on.query("select tenant_id, purpose, sealed from carillon.tenant_secrets where substring(sealed from 3 for 1) = '2'");
-  expect((await command(on)).output).toContain(`${total - 1} secrets were sealed again`);
+  expect((await command(on)).output).toContain(`"count":${total - 1}`);
   expect(await on.query('select tenant_id, purpose, sealed from carillon.tenant_secrets')).toEqual(expect.arrayContaining(done));
 });
 
