@@ -8,6 +8,7 @@ import type { DeliveryDeps } from './main-delivery.ts';
 import { routingReads } from './main-stages.ts';
 import { preview, type ForeseenDelivery, type PreviewDeps } from './router/preview.ts';
 import { readOnly } from './store/database.ts';
+import { foreseeDigests } from './store/digest-joining.ts';
 import { loadRecipients } from './store/recipients.ts';
 import { foreseeThrottled } from './store/throttles.ts';
 
@@ -31,6 +32,7 @@ function routing(parts: DeliveryDeps): PreviewDeps {
     load: async (tx, keys) => new Map((await loadRecipients(tx, keys)).map((row) => [`${row.tenantId}\0${row.id}`, row])),
     createsUsers: parts.config['users.create'] === 'on_mention',
     foreseeThrottled,
+    foreseeDigests,
     now: parts.clock.now,
   };
 }

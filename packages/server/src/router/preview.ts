@@ -2,6 +2,7 @@
 import { NO_CHANNEL } from '../domain/channel.ts';
 import type { DeliveryJob, NewDelivery } from '../domain/delivery.ts';
 import type { Destination } from '../domain/destination.ts';
+import type { NewItem } from '../domain/digest.ts';
 import type { CarillonEvent, Tx } from '../domain/event.ts';
 import type { NewNotification } from '../domain/notification.ts';
 import { NO_PREFERENCES, type Layer } from '../domain/preference.ts';
@@ -33,6 +34,8 @@ export interface PreviewDeps extends Pick<RouterDeps, Readers> {
   readonly createsUsers: boolean;
   /** How many of each may still be told at that time. Counts nothing. */
   readonly foreseeThrottled: (tx: Tx, asked: readonly Asked[], at: Date) => Promise<readonly number[]>;
+  /** When the digests close that each would wait in. Opens none. */
+  readonly foreseeDigests: (tx: Tx, items: readonly NewItem[], at: Date) => Promise<readonly Date[]>;
   readonly now: () => Date;
 }
 
@@ -62,7 +65,7 @@ export interface Foreseen {
 /** What routing would make of the event at its due time. `limit`: recipients that are decided; the others are counted. */
 export async function preview(deps: PreviewDeps, tx: Tx, event: CarillonEvent, limit: number): Promise<Foreseen> {
   const { named, audience } = addressed(event.request.to);
-  const written: Written = { decided: [], notifications: [], deliveries: [], destinations: new Map() };
+  const written: Written = { decided: [], notifications: [], deliveries: [], destinations: new Map(), closing: new Map() };
   const first = audience
     ? event
     : { ...event, request: { ...event.request, to: [...named].slice(0, limit).map(([id, inline]) => inline ?? id) } };
@@ -89,6 +92,8 @@ interface Written {
   readonly notifications: NewNotification[];
   readonly deliveries: NewDelivery[];
   readonly destinations: Map<string, Destination>;
+  /** Of digests, by the delivery that waits in one. */
+  readonly closing: Map<string, Date | null>;
 }
 
 function unplugged(deps: PreviewDeps, event: CarillonEvent, { limit, written }: { limit: number; written: Written }): RouterDeps {
@@ -118,7 +123,10 @@ function unplugged(deps: PreviewDeps, event: CarillonEvent, { limit, written }: 
       return Promise.resolve();
     },
     enqueue: () => Promise.resolve([]),
-    joinDigests: () => Promise.resolve(),
+    joinDigests: async (tx, items) => {
+      const closing = await deps.foreseeDigests(tx, items, at);
+      for (const [index, { deliveryId }] of items.entries()) written.closing.set(deliveryId, closing[index] ?? null);
+    },
     leaseEndsAtMs: () => 0,
     newToken: () => '',
     now: () => at,
@@ -173,26 +181,27 @@ async function sizeOf(
   return found + named.length - known.size;
 }
 
-function recipientOf(one: Decided, { notifications, deliveries }: Written, jobs: ReadonlyMap<string, DeliveryJob>): ForeseenRecipient {
-  const { event, addressee, decisions } = one;
+function recipientOf(one: Decided, written: Written, jobs: ReadonlyMap<string, DeliveryJob>): ForeseenRecipient {
+  const { event, addressee } = one;
   const { userId } = addressee;
-  const notification = notifications.find((row) => row.userId === userId);
-  const foreseen = deliveries
+  const notification = written.notifications.find((row) => row.userId === userId);
+  const jobOf = (row: NewDelivery) => {
+    if (!notification || row.channel === NO_CHANNEL) return null;
+    return jobFor(event, notification, { ...unsent(row), notificationId: notification.id, reader: readerOf(one) });
+  };
+  const deliveries = written.deliveries
     .filter((row) => row.userId === userId)
     .map((row): ForeseenDelivery => {
-      const decision = decisions.find(({ channel }) => channel === row.channel);
-      const isItsOwn = (decision?.kind === 'skip') === (row.state === 'skipped'); // else its text could not be made
-      const own = isItsOwn ? decision : undefined;
-      const fields = { ...unsent(row), notificationId: notification?.id ?? null, reader: readerOf(one) };
-      const job = jobs.get(row.id) ?? (notification && row.channel !== NO_CHANNEL ? jobFor(event, notification, fields) : null);
-      return { row: untilOf(row, own), layer: own?.layer ?? null, job };
+      const dueAt = written.closing.get(row.id) ?? row.dueAt; // what waits in a digest has no due time of its own
+      return { row: { ...row, dueAt }, layer: layerOf(one, row), job: jobs.get(row.id) ?? jobOf(row) };
     });
-  return { userId, notification, deliveries: foreseen };
+  return { userId, notification, deliveries };
 }
 
-/** What waits in a digest has no due time of its own. */
-function untilOf(row: NewDelivery, decision: Decided['decisions'][number] | undefined): NewDelivery {
-  return decision?.kind === 'digest' ? { ...row, dueAt: decision.until } : row;
+/** Nobody's word when its text could not be made. */
+function layerOf({ decisions }: Decided, { channel, state }: NewDelivery): Layer | null {
+  const decision = decisions.find((one) => one.channel === channel);
+  return decision && (decision.kind === 'skip') === (state === 'skipped') ? (decision.layer ?? null) : null;
 }
 
 /** As a job without a lease. */

@@ -51,6 +51,25 @@ export async function joinDigests(tx: Tx, items: readonly NewItem[]): Promise<vo
   });
 }
 
+/** When the digests close that these would wait in, joined or opened at that time; in their order. Joins and opens none. */
+export async function foreseeDigests(tx: Tx, items: readonly NewItem[], at: Date): Promise<Date[]> {
+  const { rows } = await within(tx).query<{ closes_at: Date }>({
+    name: 'digests-foresee',
+    text: `select coalesce(
+             (select greatest(d.held_until, case when d.items + 1 < ${MAX_ITEMS} then least(d.closes_at, g.closes_at) else $4::timestamptz end)
+                from carillon.digests d where d.slot = g.slot and d.tenant_id = g.tenant_id and d.open and d.closes_at > $4), g.closes_at) as closes_at
+             from unnest($1::text[], $2::text[], $3::timestamptz[]) with ordinality as g (tenant_id, slot, closes_at, place)
+            order by place`,
+    values: [
+      textArray(items.map(({ tenantId }) => tenantId)),
+      textArray(items.map(slotOf)),
+      bareArray(items.map(({ closesAt }) => closesAt.toISOString())),
+      at,
+    ],
+  });
+  return rows.map((row) => row.closes_at);
+}
+
 interface OpenRow {
   tenant_id: string;
   slot: string;

@@ -257,6 +257,26 @@ describe('at a time of your choice', () => {
     expect([expired.status, expired.body.errors[0].pointer]).toEqual([422, '/expires_at']);
   });
 
+  test('what waits in a digest waits for the one that is open then, and opens none', async () => {
+    await put(`/v1/users/${ada}/preferences`, { channels: { email: { digest: '1h' } } });
+    const said = { to: [ada], subject: 'Hello', channels: ['email'] };
+    const until = async (ms = 0) => {
+      const when = ms === 0 ? undefined : await at(ms);
+      const [email] = (await preview({ ...said, at: when?.toISOString() })).recipients[0].channels;
+      expect(email).toMatchObject({ result: 'hold', reason: 'digest_waiting', said_by: 'channel', content: { subject: 'Hello' } });
+      return {
+        closes: email.held_until as string,
+        after: Math.round((Date.parse(email.held_until) - (when ?? (await at(0))).getTime()) / 60_000),
+      };
+    };
+    expect((await until()).after).toBe(60);
+    const { body } = await server.api('POST', '/v1/notifications', said);
+    const [waiting] = (await server.api('GET', `/v1/events/${body.id}`)).body.notifications[0].deliveries;
+    expect((await until()).closes).toBe(waiting.next_attempt_at);
+    expect((await until(30 * 60_000)).closes).toBe(waiting.next_attempt_at);
+    expect((await until(2 * 3_600_000)).after).toBe(60);
+  });
+
   test('a throttle is looked at, and counts nothing', async () => {
     const throttled = await startServer({ 'throttle.max_per_window': 2, 'throttle.window': 3_600_000, 'throttle.per': 'type' }, { on: db });
     try {
@@ -296,6 +316,11 @@ async function everything(): Promise<Record<string, string>> {
 
 test('nothing is written, sent or counted, whatever is in the event', async () => {
   const later = new Date((await nowOf(db)).getTime() + DAY).toISOString();
+  const patient = `patient-${ada}`;
+  await put(`/v1/users/${patient}`, { email: 'patient@example.org', webhook_url: hook() });
+  await put(`/v1/users/${patient}/preferences`, {
+    channels: { email: { digest: '1h' }, webhook: { quiet_hours: { enabled: true, start: '00:00', end: '23:59' } } },
+  });
   const idle = async () => (await server.api('GET', '/v1/deliveries?status=pending')).body.data.length;
   await eventually(idle).toBe(0);
   await preview({ to: [ada], subject: 'Hello' }); // what is remembered for a while is now known
@@ -308,6 +333,7 @@ test('nothing is written, sent or counted, whatever is in the event', async () =
     { to: [ada, 'never-seen'], subject: 'Hello', channels: ['in_app', 'email', 'webhook'], idempotency_key: `key-${ada}` },
     { to: [{ all: true }, 'never-seen'], subject: 'Hello', ordering_key: 'one' },
     { type: 'execution.failed', data: { execution_id: '7f3', user_id: ada } },
+    { to: [patient], subject: 'Hello', channels: ['email', 'webhook'] },
     { type: 'other', to: [{ role: 'owner' }], scheduled_for: later },
   ];
   for (const body of bodies)
