@@ -1,30 +1,22 @@
-import { createDecipheriv, createECDH, createPublicKey, hkdfSync, randomBytes, verify } from 'node:crypto';
+import { createECDH, createPublicKey, verify } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import webPush from 'web-push';
 import { expect, test } from 'vitest';
 import { httpContract, talk } from '../../../test/conformance/http-provider.ts';
+import { decrypt, makePushBrowser } from '../../../test/harness/push-browser.ts';
 import { telling } from '../../../test/harness/telling.ts';
 import { makeEgress } from '../../lib/egress.ts';
 import type { ExchangeDeps } from '../exchange.ts';
 import { readSubscription, WebPushOptions, webPushProvider } from './push.ts';
 import { renderWebPush } from './render.ts';
 
-const browser = createECDH('prime256v1');
-browser.generateKeys();
-const auth = randomBytes(16);
+const browser = makePushBrowser();
 const vapid = webPush.generateVAPIDKeys();
 const PATH = '/send/planted-secret-endpoint';
 const options = WebPushOptions.parse({ subject: 'mailto:ops@example.org', public_key: vapid.publicKey, private_key: vapid.privateKey });
 
-const addressAt = (base: string) =>
-  readSubscription(
-    JSON.stringify({
-      endpoint: base + PATH,
-      expirationTime: null,
-      keys: { p256dh: browser.getPublicKey('base64url'), auth: auth.toString('base64url') },
-    }),
-  );
+const addressAt = (base: string) => readSubscription(browser.subscriptionAt(base + PATH));
 const subject = {
   name: 'web_push.push',
   provider: (deps: ExchangeDeps) => webPushProvider(deps, options),
@@ -46,23 +38,19 @@ httpContract({
     [429, 'transient', 'rate_limited'],
     [500, 'transient', 'provider_error'],
   ],
-  secrets: ['planted-secret-endpoint', auth.toString('base64url')],
+  secrets: ['planted-secret-endpoint', browser.auth],
 });
 
-/** RFC 8188 2.1 and RFC 8291 3.4, by their own words. */
-function decrypt(message: Buffer): string {
-  const salt = message.subarray(0, 16);
-  const sender = message.subarray(21, 21 + message[20]!);
-  const sealed = message.subarray(21 + message[20]!);
-  const info = Buffer.concat([Buffer.from('WebPush: info\0'), browser.getPublicKey(), sender]);
-  const ikm = Buffer.from(hkdfSync('sha256', browser.computeSecret(sender), auth, info, 32));
-  const key = Buffer.from(hkdfSync('sha256', ikm, salt, 'Content-Encoding: aes128gcm\0', 16));
-  const nonce = Buffer.from(hkdfSync('sha256', ikm, salt, 'Content-Encoding: nonce\0', 12));
-  const decipher = createDecipheriv('aes-128-gcm', key, nonce, { authTagLength: 16 });
-  decipher.setAuthTag(sealed.subarray(-16));
-  const plain = Buffer.concat([decipher.update(sealed.subarray(0, -16)), decipher.final()]);
-  return plain.subarray(0, plain.lastIndexOf(2)).toString();
-}
+/** RFC 8291 5 and appendix A: the example of the standard, with its keys. */
+test('what the browser of these tests reads is what the standard’s example says', () => {
+  const keys = createECDH('prime256v1');
+  keys.setPrivateKey(Buffer.from('q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94', 'base64url'));
+  const sealed =
+    'DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN';
+  expect(decrypt(Buffer.from(sealed, 'base64url'), keys, Buffer.from('BTBZMqHH6r4Tts7J_aSIgg', 'base64url'))).toBe(
+    'When I grow up, I want to be a watermelon',
+  );
+});
 
 test('the browser can read it, and the push service can tell from whom it is', async () => {
   let seen: { headers: Record<string, string>; body: Buffer } | undefined;
@@ -90,7 +78,7 @@ test('the browser can read it, and the push service can tell from whom it is', a
   service.close();
 
   expect(result).toMatchObject({ kind: 'accepted', status: 201, providerId: 'https://push.example.net/message/7' });
-  expect(JSON.parse(decrypt(seen!.body))).toEqual({
+  expect(JSON.parse(browser.decrypt(seen!.body))).toEqual({
     title: 'Disk almost full',
     body: '92 % used',
     url: 'https://app.example.org/disks/7',
