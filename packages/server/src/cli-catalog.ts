@@ -35,9 +35,7 @@ export function catalogCommands(program: Command): void {
   command(
     'validate [dir]',
     'Check the event types in a folder: unknown variables, missing texts, content past a limit of its channel.',
-  ).action((dir: string | undefined, options: Options) => {
-    validate(settings(dir, options), makeOutput(options.json));
-  });
+  ).action((dir: string | undefined, options: Options) => validate(settings(dir, options), makeOutput(options.json)));
   remote('push [dir]', 'Make the event types of a folder current on a server, those that differ. Each is pushed whole, or not at all.')
     .option('--prune', 'retire the types of the tenant that the folder does not have')
     .action((dir: string | undefined, options: Options) => push(settings(dir, options), options));
@@ -68,18 +66,18 @@ function directoryOf(config: Config): string {
   return directory;
 }
 
-function read(config: Config): readonly EventTypeVersion[] {
+function read(config: Config): Promise<readonly EventTypeVersion[]> {
   return readCatalog(directoryOf(config), knownChannels(config, channelsIn(config)));
 }
 
 /** Ends with 1 when something is wrong. */
-function validate(config: Config, output: Output): void {
+async function validate(config: Config, output: Output): Promise<void> {
   const say = (problem: Problem, level: string) => {
     output.say({ level, ...problem }, describeProblem(problem));
   };
   try {
-    const versions = read(config);
-    const mistakes = mistakesIn(versions);
+    const versions = await read(config);
+    const mistakes = await mistakesIn(versions);
     for (const mistake of mistakes) say(mistake, 'mistake');
     const found = mistakes.length === 0 ? 'nothing wrong' : `${mistakes.length} mistakes`;
     output.say({ types: versions.length, mistakes: mistakes.length }, `${versions.length} event types, ${found}`);
@@ -119,7 +117,7 @@ async function compared(client: Client, here: readonly EventTypeVersion[]): Prom
 
 async function diff(config: Config, { json }: Options): Promise<void> {
   const output = makeOutput(json);
-  const here = read(config);
+  const here = await read(config);
   const { changes } = await compared(clientOf(config), here);
   for (const { type, change, files } of changes) output.say({ type, change, files }, lineOf(type, change, files));
   if (!output.json && changes.length === 0) output.say({}, `${here.length} event types, nothing differs`);
@@ -128,7 +126,7 @@ async function diff(config: Config, { json }: Options): Promise<void> {
 
 async function push(config: Config, { json, prune = false }: Options): Promise<void> {
   const output = makeOutput(json);
-  const here = read(config);
+  const here = await read(config);
   const client = clientOf(config);
   const { changes, listed } = await compared(client, here);
   const own = new Set(listed.flatMap(({ type, source }) => (source === 'api' ? [type] : [])));

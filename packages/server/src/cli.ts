@@ -125,7 +125,7 @@ async function generate(): Promise<void> {
   const { log, close } = makeLog({ level: config['log.level'] });
   const { start } = await readServer();
   const running = await start(config, log);
-  const files = { ...renderReferences(SETTINGS), 'openapi.json': `${JSON.stringify(running.openApi, null, 2)}\n` };
+  const files = { ...renderReferences(SETTINGS), 'openapi.json': `${JSON.stringify(running.openApi(), null, 2)}\n` };
   await running.stop();
   close();
   rmSync(directory, { recursive: true, force: true });

@@ -1,7 +1,7 @@
 /** The HTTP side: routes with the functions they declared, and the server that listens. Part of the composition root. */
 import { randomBytes } from 'node:crypto';
 import { buildApp, type App } from './api/app.ts';
-import { makeAccess, type ReadAssertion } from './api/access.ts';
+import type { ReadAssertion } from './api/access.ts';
 import { makeAuth, type UserCaller } from './api/auth.ts';
 import type { DoorDeps } from './api/door.ts';
 import type { AddressChecks } from './api/event-schema.ts';
@@ -112,7 +112,7 @@ export interface Api {
 
 /** Listens when it resolves. */
 export async function serveApi(deps: ApiDeps): Promise<Api> {
-  const app = makeApp({ ...deps, database: bounded(deps.database) });
+  const app = makeApp({ ...deps, database: bounded(deps.database) }, await accessOf(deps));
   const url = await app.listen({ host: deps.config.host, port: deps.config.port });
   return { url, openApi: () => buildOpenApi(app.routeList, VERSION), close: () => app.close() };
 }
@@ -123,14 +123,14 @@ function bounded(database: Database): Database {
   return { ...database, asTenant: (tenantId, work) => within(() => database.asTenant(tenantId, work)) };
 }
 
-function makeApp(deps: ApiDeps): App {
+function makeApp(deps: ApiDeps, readAssertion: ReadAssertion | undefined): App {
   const { config, database, clock, metrics, log, pepper } = deps;
   const tokens = makeUserTokens({ tokenSecret: (tenantId) => deps.tenantKey(tenantId, 'token'), now: clock.now });
   const hashKey = (key: string) => hashApiKey(pepper, key);
   const auth = makeAuth({
     hashKey,
     findKey: (hash) => findByHash(database.engine, hash),
-    readAssertion: accessOf(deps),
+    readAssertion,
     verifyUserToken: tokens.verify,
     isAccountAdmin: (user) => isAccountAdmin(database, user),
     touchKeys: (uses) => touchKeys(database.engine, uses),
@@ -265,12 +265,13 @@ function operatorRoutes(app: App, { config, database, clock, metrics, processIsR
 }
 
 /** Undefined without the settings. Throws when the address of the keys is one that is never called. */
-function accessOf({ config, egress, clock, log }: ApiDeps): ReadAssertion | undefined {
+async function accessOf({ config, egress, clock, log }: ApiDeps): Promise<ReadAssertion | undefined> {
   const { 'access.keys_url': keysUrl, 'access.issuer': issuer, 'access.audience': audience } = config;
   if (keysUrl === undefined || issuer === undefined || audience === undefined) return undefined;
   const refusal = egress.refusal(keysUrl);
   if (refusal !== undefined) throw new Error(`access.keys_url can't be called: ${refusal}`);
   const request = { method: 'GET', headers: { accept: 'application/json' }, keepBytes: MAX_KEY_SET_BYTES } as const;
+  const { makeAccess } = await import('./api/access.ts');
   return makeAccess({
     keysUrl,
     issuer,

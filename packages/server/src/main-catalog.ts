@@ -9,7 +9,6 @@ import type { Rendered, Scope } from './catalog/liquid.ts';
 import type { Version } from './catalog/version.ts';
 import { digestScope, scopeFor, textsOf, type Place } from './catalog/scope.ts';
 import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
-import { mistakesOf, problemsOf, summaryIn } from './catalog/validate.ts';
 import type { EventTypeDeps } from './api/routes/event-types.ts';
 import type { Registry } from './channels/registry.ts';
 import { maxDelayMs } from './config-time.ts';
@@ -65,15 +64,20 @@ export function knownChannels(config: Config, facts: readonly Pick<ChannelFacts,
   return Object.fromEntries(facts.map(({ name, delaysMs }) => [name, { maxDelayMs: maxDelayMs(config, delaysMs) }]));
 }
 
+/** Loaded when there is something to read: templates and schemas bring libraries along. */
+const validation = () => import('./catalog/validate.ts');
+
 /** What looks like a mistake in files that are valid. */
-export function mistakesIn(versions: readonly EventTypeVersion[]): Problem[] {
+export async function mistakesIn(versions: readonly EventTypeVersion[]): Promise<Problem[]> {
+  const { mistakesOf } = await validation();
   return versions.flatMap(({ type, files }) => below(type, mistakesOf(type, files)));
 }
 
 /** Throws CatalogError with everything that is wrong with the files. */
-export function readCatalog(directory: string, channels: KnownChannels): readonly EventTypeVersion[] {
+export async function readCatalog(directory: string, channels: KnownChannels): Promise<readonly EventTypeVersion[]> {
   const missing = [{ file: '.', message: 'does not exist: make it, or change catalog.dir' }];
   if (!existsSync(directory)) throw new CatalogError(directory, missing);
+  const { problemsOf } = await validation();
   const { versions, problems } = loadCatalog(directory, (type, files) => problemsOf(type, files, channels));
   if (problems.length > 0) throw new CatalogError(directory, problems);
   return versions;
@@ -84,7 +88,7 @@ export async function openCatalog(core: Core, channels: Registry, changed: () =>
   const { config, database, clock, defaults, opened, log } = core;
   const known = knownChannels(config, [...channels.facts.values()]);
   const directory = catalogDirectory(config);
-  const versions = directory === undefined ? undefined : readCatalog(directory, known);
+  const versions = directory === undefined ? undefined : await readCatalog(directory, known);
   const sandbox = makeSandbox({ deadlineMs: config['catalog.deadline'], threads: THREADS, monotonicMs: clock.monotonicMs, log });
   const catalog = makeCatalog<Tx>({
     loadCurrent: async (owner) => {
@@ -161,7 +165,8 @@ function madeOf<T>(made: Rendered<T> | undefined): T | undefined {
 }
 
 /** False when all was so already. */
-function installFiles(database: Database, versions: readonly EventTypeVersion[]): Promise<boolean> {
+async function installFiles(database: Database, versions: readonly EventTypeVersion[]): Promise<boolean> {
+  const { summaryIn } = await validation();
   const types = versions.map((version): NewEventType => ({ ...version, summary: summaryIn(version.files) }));
   return database.transaction(async (tx) => {
     const put = types.length > 0 ? await putEventTypes(tx, INSTALLATION, types) : [];
@@ -193,7 +198,7 @@ function reload({ directory, known, install, log }: Reload): Chore {
     if (now === seen) return;
     seen = now;
     try {
-      const versions = readCatalog(directory, known);
+      const versions = await readCatalog(directory, known);
       await install(versions);
       log('catalog.reloaded', { types: versions.length });
     } catch (error) {
@@ -224,5 +229,6 @@ async function makeVersion(
   if (!ran.ok) return { ok: false, problems: [{ file: '.', message: `can't be checked: ${ran.detail}` }] };
   const problems = [...unusable, ...ran.value.problems.filter(({ file }) => !unusable.some((one) => one.file === file))];
   if (problems.length > 0) return { ok: false, problems };
+  const { summaryIn } = await validation();
   return { ok: true, made: { ...version, summary: summaryIn(version.files) }, warnings: ran.value.mistakes };
 }

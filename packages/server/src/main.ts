@@ -30,7 +30,7 @@ export interface Running {
   /** Of the very first start: nobody can read it again. */
   readonly bootstrapKey: string | undefined;
   /** The OpenAPI document of what is served; undefined without the role `api`. */
-  readonly openApi: unknown;
+  readonly openApi: () => unknown;
   /** Runs what the clock has made due, now: after tests have moved it. */
   readonly catchUp: () => Promise<void>;
   /** Takes nothing new, finishes what has begun within `drain`, and gives the rest back. */
@@ -73,7 +73,7 @@ async function startOn(core: Core): Promise<Running> {
   const channels = await makeChannels(core, signing); // throws on settings: nothing has begun yet
   await signing.refresh();
   const directory = catalogDirectory(config);
-  if (directory !== undefined) readCatalog(directory, knownChannels(config, [...channels.facts.values()])); // before others are told of this process
+  if (directory !== undefined) await readCatalog(directory, knownChannels(config, [...channels.facts.values()])); // before others are told of this process
   const neighbours = await meetNeighbours(core);
   const catalog = await openCatalog(core, channels, neighbours.hints.catalog);
   const feed = feedOf(core);
@@ -99,7 +99,7 @@ async function startOn(core: Core): Promise<Running> {
   return {
     url: api?.url,
     bootstrapKey,
-    openApi: api?.openApi(),
+    openApi: () => api?.openApi(),
     catchUp: async () => {
       await scheduler.runAll();
       recurring.wake();

@@ -3,7 +3,7 @@
  * for readers that can't send a header. One algorithm, whatever the token says about itself.
  */
 import { randomUUID } from 'node:crypto';
-import { decodeJwt, jwtVerify, SignJWT, type JWTPayload } from 'jose';
+import type { JWTPayload } from 'jose';
 import { makeLru } from '../lib/lru.ts';
 import type { UserCaller } from './auth.ts';
 
@@ -33,6 +33,9 @@ export const DEFAULT_TTL_S = 3_600;
 export const MAX_TTL_S = 86_400;
 export const TICKET_TTL_S = 60;
 
+/** Loaded with the first token. */
+const jose = () => import('jose');
+
 const ALGORITHM = 'HS256';
 const TOKEN = 'carillon:inbox';
 const TICKET = 'carillon:stream';
@@ -60,13 +63,14 @@ export function makeUserTokens({ tokenSecret, now }: UserTokenDeps): UserTokens 
     const iat = Math.floor(now().getTime() / 1_000);
     const exp = iat + ttlSeconds;
     const payload = { ...claims, tenant: tenantId, sub: userId, aud: audience, iat, exp };
+    const { SignJWT } = await jose();
     const token = await new SignJWT(payload).setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' }).sign(secret);
     return { token, expiresAt: new Date(exp * 1_000) };
   }
 
   async function open(token: string, audience: string): Promise<Signed | undefined> {
     if (token.length > MAX_LENGTH) return undefined;
-    const tenantId = tenantOf(token);
+    const tenantId = await tenantOf(token);
     const secret = tenantId === undefined ? undefined : await tokenSecret(tenantId);
     if (tenantId === undefined || !secret) return undefined;
     const payload = await checked(token, secret, { audience, at: now() });
@@ -103,7 +107,8 @@ export function makeUserTokens({ tokenSecret, now }: UserTokenDeps): UserTokens 
 }
 
 /** Who it says it is from: only to find the secret that then proves it. */
-function tenantOf(token: string): string | undefined {
+async function tenantOf(token: string): Promise<string | undefined> {
+  const { decodeJwt } = await jose();
   try {
     const { tenant } = decodeJwt(token);
     return typeof tenant === 'string' ? tenant : undefined;
@@ -117,6 +122,7 @@ async function checked(
   secret: Uint8Array,
   { audience, at }: { audience: string; at: Date },
 ): Promise<Signed['payload'] | undefined> {
+  const { jwtVerify } = await jose();
   try {
     const { payload } = await jwtVerify(token, secret, {
       algorithms: [ALGORITHM],

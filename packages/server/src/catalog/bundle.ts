@@ -2,8 +2,9 @@
 import { hash } from 'node:crypto';
 import type { EventTypeFiles, EventTypeVersion } from '../domain/event-type.ts';
 import { nearest } from '../lib/nearest.ts';
-import { DEFINITION_FILE } from './definition.ts';
 import type { Problem } from './problem.ts';
+
+export const DEFINITION_FILE = 'event.yaml';
 
 const MAX_FILE_BYTES = 256 * 1024;
 const MAX_TYPE_BYTES = 768 * 1024;

@@ -7,7 +7,7 @@ import type { Asked, CurrentType } from '../domain/event-type.ts';
 import { makeLru } from '../lib/lru.ts';
 import { makeCurrentTypes, type Current, type LoadCurrent } from './current.ts';
 import type { Sandbox } from './sandbox.ts';
-import { openVersion, type StoredVersion, type Version } from './version.ts';
+import type { StoredVersion, Version } from './version.ts';
 
 /** Owner of the operator's files, whose templates are trusted. */
 const INSTALLATION = '';
@@ -41,6 +41,7 @@ export function makeCatalog<D>(deps: CatalogDeps<D>): Catalog<D> {
   async function open(from: D | null, tenantId: string, id: string): Promise<Version> {
     const stored = await deps.findVersion(from, tenantId, id);
     if (!stored) throw new Error(`the event type's version ${id} is not stored`);
+    const { openVersion } = await import('./version.ts'); // with all that templates need: who has none does not load it
     const made = openVersion(stored, stored.owner === INSTALLATION ? null : deps.sandbox);
     opened.set(`${stored.owner}\0${id}`, made);
     return made;

@@ -5,10 +5,9 @@
 import type { EventTypeFiles } from '../domain/event-type.ts';
 import { describeError } from '../lib/describe-error.ts';
 import { htmlToText } from '../lib/html-text.ts';
-import { CONTENT_FILES, DIGEST_FILES, payloadFile } from './bundle.ts';
+import { CONTENT_FILES, DEFINITION_FILE, DIGEST_FILES, payloadFile } from './bundle.ts';
 import { compileSchema, type CheckData } from './data-schema.ts';
 import type { Definition } from './definition-fields.ts';
-import { DEFINITION_FILE } from './definition.ts';
 import type { Target } from './escape.ts';
 import { makeEngine, type CompiledTemplate, type Rendered, type Scope } from './liquid.ts';
 import type { Problem } from './problem.ts';

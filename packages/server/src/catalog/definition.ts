@@ -1,12 +1,12 @@
 /** `event.yaml`: read, checked, and every problem said with its line. */
 import { isMap, LineCounter, parseDocument, type Document } from 'yaml';
+import { DEFINITION_FILE } from './bundle.ts';
 import type { z } from 'zod';
 import { nearest } from '../lib/nearest.ts';
 import type { KnownChannels } from './channel-rules.ts';
 import { definitionSchema, formsOf, namesAt, type Definition } from './definition-fields.ts';
 import type { Problem } from './problem.ts';
 
-export const DEFINITION_FILE = 'event.yaml';
 const MAX_BYTES = 64 * 1024;
 const MAX_ALIASES = 50;
 

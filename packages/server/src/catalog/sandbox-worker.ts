@@ -3,7 +3,8 @@ import { parentPort } from 'node:worker_threads';
 import type { EventTypeFiles } from '../domain/event-type.ts';
 import type { KnownChannels } from './channel-rules.ts';
 import { compileContent, type Content } from './content.ts';
-import { DEFINITION_FILE, readDefinition } from './definition.ts';
+import { DEFINITION_FILE } from './bundle.ts';
+import { readDefinition } from './definition.ts';
 import type { Scope } from './liquid.ts';
 import { mistakesOf, problemsOf } from './validate.ts';
 

@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 function operations(): Operation[] {
-  const { paths } = server.running.openApi as { paths: Record<string, Record<string, { security?: Record<string, unknown>[] }>> };
+  const { paths } = server.running.openApi() as { paths: Record<string, Record<string, { security?: Record<string, unknown>[] }>> };
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).flatMap(([method, { security = [] }]): Operation[] => {
       const url = path.replaceAll(/\{\w+\}/g, 'some-id');

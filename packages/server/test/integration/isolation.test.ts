@@ -243,7 +243,7 @@ interface Route {
 }
 
 function routes(): Route[] {
-  const { paths } = server.running.openApi as {
+  const { paths } = server.running.openApi() as {
     paths: Record<string, Record<Method, { security?: Record<string, unknown>[]; parameters?: { in: string; name: string }[] }>>;
   };
   return Object.entries(paths).flatMap(([path, methods]) =>

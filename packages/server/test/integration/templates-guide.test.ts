@@ -48,10 +48,10 @@ function rowsBelow(heading: string): string[][] {
 
 const namesIn = (text: string): string[] => [...text.matchAll(/`(\w+|#)`/g)].map(([, name = '']) => name);
 
-test('its event type is valid, with nothing to warn of', () => {
+test('its event type is valid, with nothing to warn of', async () => {
   expect(Object.keys(FILES)).toHaveLength(9);
   const { config } = loadConfig({}, () => undefined);
-  expect(mistakesIn(readCatalog(files.directory, knownChannels(config, channelsIn(config))))).toEqual([]);
+  expect(await mistakesIn(await readCatalog(files.directory, knownChannels(config, channelsIn(config))))).toEqual([]);
 });
 
 test('the sample makes the subject, the body and the mail that it shows', async () => {

@@ -1,10 +1,9 @@
 /** E-mail over SMTP: one message, one mailbox, one conversation. Pooling and MIME are nodemailer's. */
-import { createTransport } from 'nodemailer';
+import type { createTransport as CreateTransport } from 'nodemailer';
 import type { Message, Provider, SendResult } from '../../domain/channel.ts';
 import { onAbort, throwIfAborted } from '../../lib/abort.ts';
 import { checkHeaderText, checkMailbox } from '../../lib/mailbox.ts';
 import type { EmailAddress } from './channel.ts';
-import { composeMail } from './message.ts';
 import type { RenderedEmail } from './render.ts';
 import { fromSmtpFailure, type SmtpFailure } from './smtp-answer.ts';
 
@@ -34,7 +33,7 @@ const KEPT_CHARS = 4096;
 /** Throws when the sender is not one plain mailbox with a printable name. */
 export function smtpProvider(options: SmtpOptions): Provider<EmailAddress, RenderedEmail> {
   const from = senderOf(options.from);
-  const { transport, watch } = makeTransport(options);
+  let loaded: ReturnType<typeof load> | undefined;
   const scrub = scrubber(options);
 
   async function send({ deliveryId, address, content }: Message<EmailAddress, RenderedEmail>, signal: AbortSignal): Promise<SendResult> {
@@ -45,6 +44,7 @@ export function smtpProvider(options: SmtpOptions): Provider<EmailAddress, Rende
     if (badSubject !== undefined)
       return { kind: 'permanent', reason: 'content_rejected', detail: `the subject was not sent: ${badSubject}` };
 
+    const { transport, watch, composeMail } = await (loaded ??= load(options));
     const attempt = beginAttempt(signal, options.totalTimeoutMs);
     const progress = watch(attempt.signal);
     try {
@@ -62,8 +62,7 @@ export function smtpProvider(options: SmtpOptions): Provider<EmailAddress, Rende
   }
 
   async function close(): Promise<void> {
-    transport.close();
-    return Promise.resolve();
+    (await loaded)?.transport.close();
   }
 
   return { id: 'email.smtp', send, close };
@@ -82,7 +81,13 @@ interface Progress {
   left: boolean;
 }
 
-function makeTransport(options: SmtpOptions) {
+/** With the first mail: an installation that sends none does without the mail library. */
+async function load(options: SmtpOptions) {
+  const [{ createTransport }, { composeMail }] = await Promise.all([import('nodemailer'), import('./message.ts')]);
+  return { composeMail, ...makeTransport(createTransport, options) };
+}
+
+function makeTransport(createTransport: typeof CreateTransport, options: SmtpOptions) {
   const { host, port, security, user, password, productHost, connectTimeoutMs, totalTimeoutMs, ca } = options;
   const progressOf = new WeakMap<AbortSignal, Progress>();
   const transport = createTransport({

@@ -1,5 +1,4 @@
 /** Web Push: encrypted for one browser (RFC 8291), signed as ours (VAPID, RFC 8292), handed to the browser's own push service (RFC 8030). */
-import webPush from 'web-push';
 import { z } from 'zod';
 import type { Message, Provider } from '../../domain/channel.ts';
 import type { EgressResponse } from '../../lib/egress.ts';
@@ -44,6 +43,7 @@ export function webPushProvider(deps: ExchangeDeps, options: z.output<typeof Web
     send: async ({ address: { subscription }, content }: Message<WebPushAddress, WebPushMessage>, signal) => {
       if (!subscription) return { kind: 'permanent', reason: 'address_rejected', detail: 'not sent: the address is no push subscription' };
       const { endpoint, keys } = subscription;
+      const { default: webPush } = await import('web-push');
       const { headers, body } = webPush.generateRequestDetails(subscription, content.payload, {
         vapidDetails,
         TTL: options.ttl_seconds,
