@@ -176,7 +176,7 @@ async function pull(config: Config, { json }: Options): Promise<void> {
   const versions: EventTypeVersion[] = [];
   for (const { type } of await client.list<Listed>('/v1/event-types')) versions.push(await client.call<Detail>('GET', pathOf(type)));
   const directory = config['catalog.dir'] ?? DEFAULT_DIRECTORY;
-  const { layout, problems } = layOut(versions);
+  const { layout, problems } = layOut(directory, versions);
   if (problems.length > 0) throw new CatalogError(directory, problems);
   const types = versions.map(({ type }) => type);
   const written = writeCatalog(directory, types, layout);

@@ -17,7 +17,7 @@ export interface Loaded {
 
 /** `check` says what is wrong with the files of one type. All problems are found, not only the first. */
 export function loadCatalog(directory: string, check: (type: string, files: EventTypeFiles) => readonly Problem[]): Loaded {
-  const shared = Object.assign({}, ...SHARED_FOLDERS.map((folder) => readFolder(directory, folder))) as Record<string, string>;
+  const shared = sharedIn(directory);
   const types = entriesOf(directory).filter((entry) => isShown(entry) && !SHARED_FOLDERS.includes(entry.name));
   const problems: Problem[] = types
     .filter((entry) => !entry.isDirectory())
@@ -64,6 +64,11 @@ function readType(folder: string, problems: Problem[], type: string): EventTypeF
       });
   }
   return files;
+}
+
+/** Layouts and partials. */
+export function sharedIn(directory: string): EventTypeFiles {
+  return Object.assign({}, ...SHARED_FOLDERS.map((folder) => readFolder(directory, folder))) as EventTypeFiles;
 }
 
 /** Files of one type, below the catalog's folder. */

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import type { EventTypeFiles, EventTypeVersion } from '../domain/event-type.ts';
 import { bundle, toVersion } from './bundle.ts';
-import { filesIn } from './load.ts';
+import { filesIn, sharedIn } from './load.ts';
 import type { Problem } from './problem.ts';
 
 /** Path below the folder → text. */
@@ -13,16 +13,20 @@ export type Layout = ReadonlyMap<string, string>;
 const SAFE_FILE = /^[\w-][\w.-]{0,127}(?:\/[\w-][\w.-]{0,127})?$/;
 const UNSAFE_TYPE = /^[._]|[\\/]/;
 
-/** What the folder has to hold, or why no folder can hold these: types there share their layouts and partials. */
-export function layOut(versions: readonly EventTypeVersion[]): { readonly layout: Layout; readonly problems: readonly Problem[] } {
+/** What the folder has to hold, or why it can not hold these: types there share their layouts and partials. */
+export function layOut(
+  directory: string,
+  versions: readonly EventTypeVersion[],
+): { readonly layout: Layout; readonly problems: readonly Problem[] } {
   const shared: Record<string, string> = {};
   const layout = new Map<string, string>();
   const problems = versions.flatMap((version) => [...nameProblems(version), ...share(version, shared)]);
   for (const { type, files } of versions)
     for (const [name, text] of Object.entries(files)) layout.set(isShared(name) ? name : `${type}/${name}`, text);
   if (problems.length > 0) return { layout, problems };
-  const others = versions.filter(({ type, version, files }) => toVersion(type, bundle(ownOf(files), shared)).version !== version);
-  const message = 'was pushed without a layout that other types use: push it again';
+  const beside = { ...sharedIn(directory), ...shared };
+  const others = versions.filter(({ type, version, files }) => toVersion(type, bundle(ownOf(files), beside)).version !== version);
+  const message = 'was pushed without a layout that stands beside it here: push it again, or remove the layout';
   return { layout, problems: others.map(({ type }) => ({ file: type, message })) };
 }
 
