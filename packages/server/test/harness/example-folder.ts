@@ -48,26 +48,26 @@ export async function startExample(name: string, more: Partial<Config> = {}): Pr
   };
 }
 
-/** Starts the product as the README says, in a process of its own, and pastes all that follows. Returns what each call printed. */
-export async function pasteReadme(name: string): Promise<string[]> {
+/** Starts the product as the README says, in a process of its own, and pastes all that follows. The last call says `wanted`, soon. */
+export async function pasteReadme(name: string, wanted: string): Promise<void> {
   const readme = readFileSync(join(REPOSITORY, 'examples', name, 'README.md'), 'utf8');
   const [start = '', ...calls] = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block.trim());
   const config = /^CARILLON_CONFIG=(\S+) npm start$/.exec(start)?.[1];
   expect(config, 'the first block starts it').toBeDefined();
   const port = String(await freePort());
-  const settings = { CARILLON_CONFIG: config!, CARILLON_PORT: port, CARILLON_DATA_DIR: freshDataDir() };
-  const carillon = spawnCarillon({ ...settings, CARILLON_ENCRYPTION_KEY: '' });
+  const carillon = spawnCarillon({ CARILLON_CONFIG: config!, CARILLON_PORT: port, CARILLON_DATA_DIR: freshDataDir() });
+  const paste = async (call: string) => {
+    const env = { PATH: process.env.PATH, KEY };
+    const { stdout } = await promisify(execFile)('sh', ['-c', call.replaceAll('localhost:7070', `127.0.0.1:${port}`)], {
+      cwd: REPOSITORY,
+      env,
+    });
+    return stdout;
+  };
   try {
     await carillon.ready;
-    const printed: string[] = [];
-    for (const call of calls) {
-      const { stdout } = await promisify(execFile)('sh', ['-c', call.replaceAll('localhost:7070', `127.0.0.1:${port}`)], {
-        cwd: REPOSITORY,
-        env: { PATH: process.env.PATH, KEY },
-      });
-      printed.push(stdout);
-    }
-    return printed;
+    for (const call of calls.slice(0, -1)) await paste(call);
+    await expect.poll(() => paste(calls.at(-1)!), { timeout: 20_000, interval: 200 }).toContain(wanted);
   } finally {
     await endProcesses();
   }
