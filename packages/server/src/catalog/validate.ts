@@ -3,7 +3,7 @@ import type { EventTypeFiles, EventTypeSummary } from '../domain/event-type.ts';
 import { DIGEST_TYPE } from '../domain/digest.ts';
 import { INLINE_TYPE, type Severity } from '../domain/event.ts';
 import { nearest } from '../lib/nearest.ts';
-import { DEFINITION_FILE, checkFiles } from './bundle.ts';
+import { DEFINITION_FILE, DIGEST_FILES, checkFiles } from './bundle.ts';
 import type { KnownChannels } from './channel-rules.ts';
 import { compileContent, type Content } from './content.ts';
 import { NOTHING_SAID, type Definition } from './definition-fields.ts';
@@ -76,10 +76,23 @@ const EVENT_FIELDS = ['id', 'type', 'title', 'category', 'severity', 'tags', 'ac
 const USER_FIELDS = ['id', 'locale', 'time_zone', 'attributes'];
 const ROOTS = ['data', 'event', 'user', 'subject', 'body', 'action_url', 'product_name', 'base_url'];
 
+/** A digest is about several events. */
+const DIGEST_ROOTS = ['items', 'count', 'event', 'user', 'subject', 'body', 'product_name', 'base_url'];
+const DIGEST_EVENT_FIELDS = ['type', 'title', 'category'];
+
 function unknownVariables(content: Content, definition: Definition): Problem[] {
-  return [...content.templates].flatMap(([file, { variables }]) =>
-    variables.flatMap((variable) => unknownVariable(variable.split('.'), definition).map((message) => ({ file, message }))),
-  );
+  return [...content.templates].flatMap(([file, { variables }]) => {
+    const inDigest = DIGEST_FILES.some((name) => name === file);
+    const unknown = inDigest ? unknownInDigest : (variable: readonly string[]) => unknownVariable(variable, definition);
+    return variables.flatMap((variable) => unknown(variable.split('.')).map((message) => ({ file, message })));
+  });
+}
+
+function unknownInDigest([root = '', field]: readonly string[]): string[] {
+  if (!DIGEST_ROOTS.includes(root)) return [`${root} is not known of a digest; there are ${DIGEST_ROOTS.join(', ')}`];
+  const known: Readonly<Record<string, readonly string[]>> = { event: DIGEST_EVENT_FIELDS, user: USER_FIELDS };
+  const fields = known[root];
+  return fields && field !== undefined && !fields.includes(field) ? [`${root}.${field} is not known; there are ${fields.join(', ')}`] : [];
 }
 
 function unknownInDefinition(definition: Definition): Problem[] {
@@ -144,7 +157,19 @@ function sampleMistakes(
     ...warnings,
     ...past(text.value.subject.length, LIMITS.subject, 'subject.liquid'),
     ...channelMistakes(file, content, filled),
+    ...digestMistakes(file, content, filled),
   ];
+}
+
+/** Two of the sample in one message. */
+function digestMistakes(sample: string, content: Content, { values, ...scope }: Scope): Problem[] {
+  if (!DIGEST_FILES.some((name) => content.templates.has(name))) return [];
+  const { event, data, action_url, subject, body, ...rest } = values;
+  const item = { ...(event as object), subject, body, action_url, data, at: '2030-01-31T12:00:00.000Z' };
+  const collected = { ...scope, values: { ...rest, event, subject, body, items: [item, item], count: 2 }, digest: true };
+  const made = [content.notification(collected), content.channel('email', collected)];
+  const said = made.flatMap((part) => [...(part?.warnings ?? []), ...(part?.ok === false ? [part.detail] : [])]);
+  return said.map((message) => ({ file: sample, message }));
 }
 
 /** What the far ends take: beyond it they refuse or cut. */

@@ -9,6 +9,7 @@ import { startServer, type TestServer } from '../harness/server.ts';
 const REPOSITORY = resolve(import.meta.dirname, '../../../..');
 /** Calls with their answers. */
 const ANSWERED = [
+  'docs/guides/digests.md',
   'docs/guides/errors.md',
   'docs/guides/idempotency.md',
   'docs/guides/preview.md',

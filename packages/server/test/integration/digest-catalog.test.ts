@@ -1,5 +1,5 @@
-/** What is over a throttle's limit goes into a digest instead of being skipped, where the event type says so. */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+/** Digests as event types say them: their fields, their templates, and what is over the limit of a throttle. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { deliveriesOf, eventually } from '../harness/core.ts';
 import { freshDatabase, type TestDatabase } from '../harness/database.ts';
 import { startReceiver, type Receiver } from '../harness/receiver.ts';
@@ -73,7 +73,11 @@ test("the type's own digest says how long and what goes together, and is for wha
   const ids = await report('floods', 3);
   await eventually(() => shown(ids)).toEqual(['webhook delivered sent', 'webhook held digest_waiting', 'webhook held digest_waiting']);
   await server.moveClock(6 * 60_000);
-  await eventually(() => messages().map(({ data }) => data.data.digest?.key)).toEqual([undefined, 'key 2', 'key 3']);
+  await eventually(() =>
+    messages()
+      .map(({ data }) => data.data.digest?.key ?? 'alone')
+      .toSorted(),
+  ).toEqual(['alone', 'key 2', 'key 3']);
 });
 
 test('what reaches nothing but the inbox is skipped', async () => {
@@ -89,4 +93,67 @@ test("a person's own digest is for everything, within the limit too", async () =
   await server.moveClock(16 * 60_000);
   await eventually(() => messages().length).toBe(1);
   expect(messages()[0].data.data.items).toHaveLength(2);
+});
+
+describe('what event.yaml says of digests', () => {
+  const refusalsOf = async (digest: string) => {
+    const { body } = await server.api('PUT', '/v1/event-types/wrong', { files: { 'event.yaml': `digest: ${digest}\n` } });
+    return body.errors?.map(({ detail }: { detail: string }) => detail);
+  };
+
+  test.each([
+    ['{ every: 30s }', 'event.yaml:1: digest.every must be a time from 1m to 7d'],
+    ['{ every: 8d }', 'event.yaml:1: digest.every must be a time from 1m to 7d'],
+    ['{ cron: "0 9 * *" }', 'event.yaml:1: digest.cron must be five fields, such as 0 9 * * 1-5'],
+    ['{ cron: "0 0 9 * * *" }', 'event.yaml:1: digest.cron must be five fields, such as 0 9 * * 1-5'],
+    ['{ cron: "0 9 1 * *" }', 'event.yaml:1: digest.cron must come round at least every 7 days'],
+    ['{ key: x }', 'event.yaml:1: digest must have either every or cron'],
+    ['{ every: 1h, cron: "0 9 * * *" }', 'event.yaml:1: digest must have either every or cron'],
+    ['{ evry: 1h, every: 1h }', 'event.yaml:1: digest.evry is not known; the nearest known name is every'],
+  ])('%s is refused', async (digest, detail) => {
+    expect(await refusalsOf(digest)).toEqual([detail]);
+  });
+
+  test.each(['{ every: 1m }', '{ every: 7d }', '{ cron: "0 9 * * 1" }', '{ cron: "0 9 * * 1-5", key: "{{ data.x }}", only_if: unread }'])(
+    '%s is taken',
+    async (digest) => {
+      expect(await refusalsOf(digest)).toBeUndefined();
+    },
+  );
+
+  test('its templates know of items, and of nothing that only one event has', async () => {
+    const { body } = await server.api('PUT', '/v1/event-types/odd', {
+      files: {
+        'event.yaml': 'digest: { every: 1h }\n',
+        'digest.liquid': '{% for item in items %}{{ item.subject }} {{ item.at | date: "%H:%M" }}{% endfor %} {{ data.x }} {{ event.id }}',
+        'digest_subject.liquid': '{{ count }} for {{ user.id }}',
+        'samples/one.json': '{}',
+      },
+    });
+    expect(body.warnings).toEqual([
+      'digest.liquid: data is not known of a digest; there are items, count, event, user, subject, body, product_name, base_url',
+      'digest.liquid: event.id is not known; there are type, title, category',
+      'samples/one.json: digest.liquid: data.x has no value',
+    ]);
+  });
+
+  test('a template that fails is passed over, with a warning', async () => {
+    await server.api('PUT', '/v1/event-types/broken', {
+      files: {
+        'event.yaml': 'channels: { webhook: {} }\ndigest: { every: 1m }\n',
+        'digest.liquid': '{% for a in items %}{{ a.subject | replace: "", a.data.text | replace: "", a.data.text }}{% endfor %}',
+      },
+    });
+    const ids = await report('broken', 2, { data: { text: 'x'.repeat(3_000) } });
+    await server.moveClock(61_000);
+    await eventually(() => shown(ids)).toEqual(['webhook delivered digested', 'webhook delivered digested']);
+    expect(messages()[0].data).toMatchObject({ subject: '2 notifications', body: expect.stringContaining('• Notification: broken') });
+    const { timeline } = (await server.api('GET', `/v1/notifications/${messages()[0].data.notification_id}`)).body;
+    expect(timeline).toContainEqual(expect.objectContaining({ what: 'warning', detail: expect.stringMatching(/^digest.liquid: /) }));
+  });
+
+  test('an event type cannot be called digest, nor an event', async () => {
+    expect((await server.api('PUT', '/v1/event-types/digest', { files: { 'event.yaml': '' } })).status).toBe(422);
+    expect((await server.api('POST', '/v1/events', { type: 'digest', to: [user] })).status).toBe(422);
+  });
 });
