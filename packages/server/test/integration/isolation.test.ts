@@ -53,6 +53,11 @@ async function addTenant(): Promise<void> {
     await server.db.query("insert into carillon.throttles values ($1, 'bob', 'severity low', '{}', 1, 1, 1, now() + interval '1 day')", [
       tenant,
     ]);
+    await server.db.query(
+      `insert into carillon.digests (tenant_id, id, slot, user_id, channel, address, key, items, low, high, opened_at, closes_at)
+       values ($1, gen_random_uuid(), $1, 'bob', 'email', 'bob@example.org', '', 1, gen_random_uuid(), gen_random_uuid(), now(), now() + interval '1 day')`,
+      [tenant],
+    );
     await server.db.query("insert into carillon.rate_limits values ($1, 'tenant', 60, now(), 1, 1) on conflict do nothing", [tenant]);
   }
   await asThem('PUT', '/v1/users/bob', { email: 'bob@example.org' });
@@ -427,7 +432,7 @@ async function alike(
       answers.push({ ...answer, names: statements.mock.calls.flatMap(([statement]) => nameOf(statement)) });
     }
     const [first, second] = answers;
-    if (tries === 5 || first!.names.join() === second!.names.join()) return [first!, second!];
+    if (tries === 20 || first!.names.join() === second!.names.join()) return [first!, second!];
   }
 }
 
