@@ -85,22 +85,26 @@ export const EventSummary = z.object({
   data: json,
 });
 
+const Progress = z
+  .object({
+    total_users: z
+      .int()
+      .describe('Whom the event addresses. Of a set of users as counted when it was begun, and exact once the event is routed.'),
+    decided_users: z.int().describe('Of those, by now. The sum of the four below.'),
+    created: z.int().describe('Users with a notification.'),
+    failed: z.int().describe('Users whose notification could not be made, with the reason among `skipped`.'),
+    throttled: z.int(),
+    skipped: z.int().describe('Users who are not told for another reason: unknown, not active, excluded.'),
+  })
+  .nullable()
+  .describe('Users, as routing goes through them. Null before it has begun.');
+
+export const EventProgress = z.object({ id: z.string(), status: z.string(), progress: Progress });
+
 export const EventDetail = EventSummary.extend({
   version: z.string().nullable().describe('Of its event type, as it was when the event was accepted.'),
   warnings: z.array(z.string()).describe('What its event type found missing or unfit, and let pass.'),
-  progress: z
-    .object({
-      total_users: z
-        .int()
-        .describe('Whom the event addresses. Of a set of users as counted when it was begun, and exact once the event is routed.'),
-      decided_users: z.int().describe('Of those, by now. The sum of the four below.'),
-      created: z.int().describe('Users with a notification.'),
-      failed: z.int().describe('Users whose notification could not be made, with the reason among `skipped`.'),
-      throttled: z.int(),
-      skipped: z.int().describe('Users who are not told for another reason: unknown, not active, excluded.'),
-    })
-    .nullable()
-    .describe('Users, as routing goes through them. Null before it has begun.'),
+  progress: Progress,
   counts: z.object({
     recipients: z.int(),
     pending: z.int(),

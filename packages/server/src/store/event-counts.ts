@@ -12,15 +12,23 @@ interface OfEvent {
   readonly range: IdRange;
 }
 
-/** Deliveries by state. */
-export async function countDeliveries(tx: Tx, { tenantId, id, range }: OfEvent): Promise<ReadonlyMap<number, number>> {
-  const { rows } = await within(tx).query<{ status: number; count: number }>({
+export interface DeliveryCounts {
+  readonly byStatus: ReadonlyMap<number, number>;
+  /** Those to destinations. */
+  readonly destinations: number;
+}
+
+export async function countDeliveries(tx: Tx, { tenantId, id, range }: OfEvent): Promise<DeliveryCounts> {
+  const { rows } = await within(tx).query<{ status: number; count: number; destinations: number }>({
     name: 'event-counts',
-    text: `select status, count(*) as count from carillon.deliveries
+    text: `select status, count(*) as count, count(*) filter (where user_id is null) as destinations from carillon.deliveries
             where event_id = $1 and tenant_id = $2 and id >= $3 and id < $4 group by status`,
     values: [id, tenantId, range.low, range.high],
   });
-  return new Map(rows.map(({ status, count }) => [status, count]));
+  return {
+    byStatus: new Map(rows.map(({ status, count }) => [status, count])),
+    destinations: rows.reduce((sum, row) => sum + row.destinations, 0),
+  };
 }
 
 /** Of an event whose users are all named: they are few enough to be counted by their rows. */

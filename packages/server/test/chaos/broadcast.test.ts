@@ -58,7 +58,7 @@ async function killWhen(id: string, share: number): Promise<void> {
   let progress: Progress | null = null;
   await vi.waitUntil(
     async () => {
-      ({ progress } = await read(id));
+      ({ progress } = await call<typeof end>('GET', `/v1/events/${id}/progress`));
       return progress !== null && progress.decided_users >= share * USERS;
     },
     { timeout: 120_000, interval: 10 },

@@ -31,7 +31,9 @@ async function report(item: Record<string, unknown>): Promise<string> {
 
 async function progressOf(id: string) {
   await eventually(async () => (await server.api('GET', `/v1/events/${id}`)).body.status).toBe('routed');
-  return (await server.api('GET', `/v1/events/${id}`)).body.progress;
+  const { progress } = (await server.api('GET', `/v1/events/${id}`)).body;
+  expect((await server.api('GET', `/v1/events/${id}/progress`)).body).toEqual({ id, status: 'routed', progress });
+  return progress;
 }
 
 const put = (id: string, profile: Record<string, unknown>) => server.api('PUT', `/v1/users/${id}`, profile);

@@ -21,6 +21,7 @@ export const PRODUCING: Examples = {
   },
   'GET /v1/events': { summary: 'List events, newest first', query: { type: 'execution.failed', limit: '10' } },
   'GET /v1/events/:id': { summary: 'Read an event and what became of it', path: { id: EVENT } },
+  'GET /v1/events/:id/progress': { summary: 'Read how far telling everybody has come', path: { id: EVENT } },
   'POST /v1/events/:id/cancel': { summary: 'Cancel what has not been sent', path: { id: EVENT } },
 
   'POST /v1/notifications': { summary: 'Tell people something', body: TELLING },

@@ -3,9 +3,9 @@ import { EVENT_STATES } from '../../domain/event.ts';
 import { cancelEvent } from '../../store/cancel.ts';
 import type { Database } from '../../store/database.ts';
 import { findEvent, listEvents } from '../../store/timeline.ts';
-import { Cancelled, EventDetail, EventsQuery, EventSummary } from '../activity-schema.ts';
+import { Cancelled, EventDetail, EventProgress, EventsQuery, EventSummary } from '../activity-schema.ts';
 import { acceptBatch, Accepted, acceptOne, BatchAnswer, BatchBody, type DoorDeps } from '../door.ts';
-import { eventDetail } from '../event-detail.ts';
+import { eventDetail, eventProgress } from '../event-detail.ts';
 import { eventSchemas, type AddressChecks, type ChannelChecks } from '../event-schema.ts';
 import { viewCancel, viewEventSummary } from '../event-view.ts';
 import { found } from '../found.ts';
@@ -77,5 +77,11 @@ function readRoutes(app: App, { database }: EventDeps): void {
     { config: READ, schema: { params: idParams('evt'), response: { 200: EventDetail } } },
     async ({ caller: { tenantId }, params: { id } }) =>
       database.asTenant(tenantId, async (tx) => eventDetail(tx, tenantId, found(await findEvent(tx, { tenantId, id })))),
+  );
+  app.get(
+    '/v1/events/:id/progress',
+    { config: READ, schema: { params: idParams('evt'), response: { 200: EventProgress } } },
+    async ({ caller: { tenantId }, params: { id } }) =>
+      database.asTenant(tenantId, async (tx) => eventProgress(tx, tenantId, found(await findEvent(tx, { tenantId, id })))),
   );
 }
