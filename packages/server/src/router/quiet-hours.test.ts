@@ -174,6 +174,7 @@ const ZONE_NAMES = [
   'Europe/Berlin',
   'America/New_York',
   'America/Havana',
+  'America/Nuuk',
   'Australia/Lord_Howe',
   'Asia/Kolkata',
   'Africa/Cairo',
