@@ -109,6 +109,27 @@ describe('a series', () => {
     }
   });
 
+  test('made in one process is told by another, which hears of it', async () => {
+    const own = await freshDatabase();
+    const [door, rest] = [
+      await startServer({ roles: ['api'] }, { on: own }),
+      await startServer({ roles: ['router', 'delivery', 'realtime', 'scheduler'] }, { on: own }),
+    ];
+    try {
+      await Promise.all([door, rest].map(({ running }) => running.catchUp())); // each knows of the other
+      await own.moveClock(MINUTE - ((await nowOf(own)).getTime() % MINUTE) - 2_000);
+      await Promise.all([door, rest].map(({ running }) => running.catchUp()));
+      const made = await door.api('POST', PATH, { ...STANDUP(), cron: '* * * * *' });
+      expect(made.status).toBe(201);
+      const leftMs = Date.parse(made.body.next_at) - (await nowOf(own)).getTime();
+      if (leftMs > 5_000) await rest.moveClock(leftMs); // the machine was busy for two seconds
+      await eventually(() => count(own, 'notifications where user_id = $1', [user])).toBe(1);
+    } finally {
+      await Promise.all([door.stop(), rest.stop()]);
+      await own.drop();
+    }
+  });
+
   test('does not begin before it starts, and ends', async () => {
     const hour = Math.ceil((await nowOf(db)).getTime() / HOUR) * HOUR;
     const series = await make({ starts_at: new Date(hour + 2 * HOUR).toISOString(), ends_at: new Date(hour + 3 * HOUR).toISOString() });
