@@ -2,6 +2,7 @@
 import { bounds } from './arrays.ts';
 import { within } from './database.ts';
 import type { Tx } from '../domain/event.ts';
+import { REASONS } from '../domain/reason.ts';
 import type { EntryRecord } from './timeline.ts';
 
 export interface OutboxRow {
@@ -27,7 +28,9 @@ export async function readOutbox(tx: Tx, limit: number): Promise<OutboxRow[]> {
   const { rows } = await within(tx).query<DeliveryRow>({
     name: 'outbox-deliveries',
     text: `select id, tenant_id as "tenantId", notification_id as "notificationId", channel, address, status, reason, created_at as "createdAt"
-             from carillon.deliveries where channel not in ('in_app', '*') and notification_id is not null order by id desc limit $1`,
+             from carillon.deliveries where channel not in ('in_app', '*') and notification_id is not null
+              and reason not in (${REASONS.digest_sending.number}, ${REASONS.digested.number}) -- their message is here
+            order by id desc limit $1`,
     values: [limit],
   });
   if (rows.length === 0) return [];
