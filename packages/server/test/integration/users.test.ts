@@ -157,7 +157,7 @@ describe('preferences', () => {
   test('nothing is accepted that is not obeyed', async () => {
     const { status, json } = await server.call('PUT', '/v1/users/chooser/preferences', {
       body: {
-        channels: { email: { enabled: false, digest: '15m' }, pigeon: { enabled: false } },
+        channels: { email: { enabled: false, digest: '15 minutes' }, pigeon: { enabled: false } },
         quiet_hours: { enabled: true, start: '22:00', end: '7:00' },
       },
     });
