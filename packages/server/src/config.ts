@@ -1,7 +1,8 @@
 /** All settings, and the only place that reads the environment. */
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
-import { parse as parseYaml } from 'yaml';
+import type { parse as Parse } from 'yaml';
 import { MAX_PER_WINDOW, THROTTLE_PER } from './domain/throttle.ts';
 import { addressRules } from './lib/address.ts';
 import { channelSettings, completeChannels } from './lib/channel-setting.ts';
@@ -230,6 +231,12 @@ function fileSources(env: Environment, readFile: ReadFile): Source[] {
       return problem(`${path} can't be read: ${(error as Error).message.split('\n', 1)[0] ?? ''}`);
     }
   });
+}
+
+/** Without a file the library is not loaded. */
+function parseYaml(content: string): unknown {
+  const { parse } = createRequire(import.meta.url)('yaml') as { parse: typeof Parse };
+  return parse(content);
 }
 
 function readIfThere(path: string): string | undefined {

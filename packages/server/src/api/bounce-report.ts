@@ -1,5 +1,4 @@
 /** Reports as mail servers write them: delivery status (RFC 3464) and feedback (RFC 5965), whole or in part. */
-import PostalMime from 'postal-mime';
 import { bounceTypeOf, type BounceType } from '../domain/bounce.ts';
 import { CarillonError } from '../domain/error.ts';
 
@@ -50,6 +49,7 @@ export function readDeliveryStatus(text: string): Report {
 }
 
 async function parse(bytes: Uint8Array) {
+  const { default: PostalMime } = await import('postal-mime'); // few ever get a report
   try {
     return await PostalMime.parse(bytes, { forceRfc822Attachments: true, maxNestingDepth: MAX_PARTS_DEEP });
   } catch {
