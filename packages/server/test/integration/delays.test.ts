@@ -24,7 +24,7 @@ beforeAll(async () => {
     'step/event.yaml': 'channels: { in_app: {}, webhook: { delay: 10m, only_if: unread } }\n',
     'late/event.yaml': 'channels: { in_app: {}, webhook: { delay: 10m } }\n',
   });
-  server = await startServer({ 'catalog.dir': catalog.directory }, { on: db });
+  server = await startServer({ 'catalog.dir': catalog.directory, 'catalog.deadline': 5_000 }, { on: db });
 });
 afterAll(async () => {
   await server.stop();
@@ -215,7 +215,7 @@ describe('only if unread', () => {
   test('a restart forgets nothing of it', async () => {
     const id = await send('step');
     await server.stop();
-    server = await startServer({ 'catalog.dir': catalog.directory }, { on: db });
+    server = await startServer({ 'catalog.dir': catalog.directory, 'catalog.deadline': 5_000 }, { on: db });
     await inboxVerb(id, 'read');
     await moveTo(await minutesAfter(id, 10.1));
     await eventually(() => webhookOf(id)).toMatchObject({ state: 'skipped', reason: 'read_elsewhere' });

@@ -24,7 +24,7 @@ const CALLED = ['cloudevents', 'cloudflare-access', 'notifications-alias', 'tena
 
 let server: TestServer;
 beforeEach(async () => {
-  server = await startServer();
+  server = await startServer({ 'catalog.deadline': 5_000 }); // on a busy machine
 });
 afterEach(() => server.stop());
 
