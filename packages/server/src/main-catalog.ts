@@ -9,6 +9,7 @@ import type { Rendered, Scope } from './catalog/liquid.ts';
 import type { Version } from './catalog/version.ts';
 import { digestScope, scopeFor, textsOf, type Place } from './catalog/scope.ts';
 import { makeSandbox, type Sandbox } from './catalog/sandbox.ts';
+import type { Validated } from './catalog/sandbox-worker.ts';
 import type { EventTypeDeps } from './api/routes/event-types.ts';
 import type { Registry } from './channels/registry.ts';
 import { maxDelayMs } from './config-time.ts';
@@ -222,13 +223,13 @@ async function makeVersion(
   const version = toVersion(type, bundle(own, Object.fromEntries(Object.entries(given).filter(([name]) => isShared(name)))));
   // Of these only what is used becomes part of the version: a wrong name is said all the same.
   const unusable = checkFiles(given, Object.keys(channels)).filter(({ file }) => isShared(file));
-  const ran = await sandbox.run<{ problems: Problem[]; mistakes: Problem[] }>(
+  const ran = await sandbox.run<Validated>(
     { owner: tenantId, key: `${version.version}:check`, type, files: version.files },
     { kind: 'validate', channels },
   );
   if (!ran.ok) return { ok: false, problems: [{ file: '.', message: `can't be checked: ${ran.detail}` }] };
-  const problems = [...unusable, ...ran.value.problems.filter(({ file }) => !unusable.some((one) => one.file === file))];
-  if (problems.length > 0) return { ok: false, problems };
-  const { summaryIn } = await validation();
-  return { ok: true, made: { ...version, summary: summaryIn(version.files) }, warnings: ran.value.mistakes };
+  const { summary, mistakes, problems: found } = ran.value;
+  const problems = [...unusable, ...found.filter(({ file }) => !unusable.some((one) => one.file === file))];
+  if (problems.length > 0 || !summary) return { ok: false, problems };
+  return { ok: true, made: { ...version, summary }, warnings: mistakes };
 }

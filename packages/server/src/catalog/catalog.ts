@@ -42,7 +42,7 @@ export function makeCatalog<D>(deps: CatalogDeps<D>): Catalog<D> {
     const stored = await deps.findVersion(from, tenantId, id);
     if (!stored) throw new Error(`the event type's version ${id} is not stored`);
     const { openVersion } = await import('./version.ts'); // with all that templates need: who has none does not load it
-    const made = openVersion(stored, stored.owner === INSTALLATION ? null : deps.sandbox);
+    const made = await openVersion(stored, stored.owner === INSTALLATION ? null : deps.sandbox);
     opened.set(`${stored.owner}\0${id}`, made);
     return made;
   }

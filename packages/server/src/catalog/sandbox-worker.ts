@@ -1,18 +1,21 @@
 /** The thread that renders what tenants wrote. It has a deadline, little memory and no environment, and may be killed at any moment. */
 import { parentPort } from 'node:worker_threads';
-import type { EventTypeFiles } from '../domain/event-type.ts';
+import type { EventTypeFiles, EventTypeSummary } from '../domain/event-type.ts';
 import type { KnownChannels } from './channel-rules.ts';
 import { compileContent, type Content } from './content.ts';
 import { DEFINITION_FILE } from './bundle.ts';
 import { readDefinition } from './definition.ts';
 import type { Scope } from './liquid.ts';
-import { mistakesOf, problemsOf } from './validate.ts';
+import type { Problem } from './problem.ts';
+import { mistakesOf, problemsOf, summaryIn } from './validate.ts';
 
 export type Work =
   | { readonly kind: 'check'; readonly data: Readonly<Record<string, unknown>> }
   | { readonly kind: 'notifications'; readonly scopes: readonly Scope[] }
   /** Everything that is wrong with the files, and everything that looks wrong. */
   | { readonly kind: 'validate'; readonly channels: KnownChannels }
+  /** What the definition says: even to read it may take its time. */
+  | { readonly kind: 'define' }
   | { readonly kind: 'channel'; readonly name: string; readonly scope: Scope };
 
 export interface Order {
@@ -45,7 +48,7 @@ function contentOf({ key, type, files }: Order): Content | undefined {
   return content;
 }
 
-function doWork(content: Content, work: Exclude<Work, { kind: 'validate' }>): unknown {
+function doWork(content: Content, work: Exclude<Work, { kind: 'validate' | 'define' }>): unknown {
   switch (work.kind) {
     case 'check':
       return content.check(work.data);
@@ -56,15 +59,32 @@ function doWork(content: Content, work: Exclude<Work, { kind: 'validate' }>): un
   }
 }
 
-function validated(type: string, files: EventTypeFiles, channels: KnownChannels) {
+export interface Validated {
+  readonly problems: readonly Problem[];
+  readonly mistakes: readonly Problem[];
+  /** Of files without problems. */
+  readonly summary: EventTypeSummary | undefined;
+}
+
+function validated(type: string, files: EventTypeFiles, channels: KnownChannels): Validated {
   const problems = problemsOf(type, files, channels);
-  return { problems, mistakes: problems.length > 0 ? [] : mistakesOf(type, files) };
+  if (problems.length > 0) return { problems, mistakes: [], summary: undefined };
+  return { problems, mistakes: mistakesOf(type, files), summary: summaryIn(files) };
+}
+
+/** Undefined: the files are needed. */
+function done({ type, files }: Order, work: Extract<Work, { kind: 'validate' | 'define' }>): unknown {
+  if (!files) return undefined;
+  return work.kind === 'validate' ? validated(type, files, work.channels) : readDefinition(files[DEFINITION_FILE] ?? '', null);
 }
 
 function answer(order: Order): Reply {
-  const { type, files, work } = order;
+  const { work } = order;
   try {
-    if (work.kind === 'validate') return files ? { kind: 'done', value: validated(type, files, work.channels) } : { kind: 'unknown' };
+    if (work.kind === 'validate' || work.kind === 'define') {
+      const value = done(order, work);
+      return value === undefined ? { kind: 'unknown' } : { kind: 'done', value };
+    }
     const content = contentOf(order);
     return content ? { kind: 'done', value: doWork(content, work) } : { kind: 'unknown' };
   } catch (error) {

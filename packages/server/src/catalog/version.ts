@@ -6,7 +6,7 @@ import { compileContent, type ChannelContent, type Content, type NotificationTex
 import type { Checked } from './data-schema.ts';
 import type { Definition } from './definition-fields.ts';
 import { DEFINITION_FILE } from './bundle.ts';
-import { readDefinition } from './definition.ts';
+import { readDefinition, type Read } from './definition.ts';
 import { compileRules, fill } from './fill.ts';
 import type { Rendered, Scope } from './liquid.ts';
 import { describeProblem, type Problem } from './problem.ts';
@@ -45,13 +45,13 @@ interface Runner {
  * Without a sandbox the content runs in this thread: for the operator's own files. Throws for what is no version: it was
  * checked before it was stored.
  */
-export function openVersion({ owner, type, version, files }: StoredVersion, sandbox: Sandbox | null): Version {
-  const read = readDefinition(files[DEFINITION_FILE] ?? '', null);
+export async function openVersion({ owner, type, version, files }: StoredVersion, sandbox: Sandbox | null): Promise<Version> {
+  const subject = { owner, key: version, type, files };
+  const read = sandbox ? await definedBy(sandbox, subject) : readDefinition(files[DEFINITION_FILE] ?? '', null);
   if (!read.ok) throw notAVersion(type, read.problems);
   const definition = read.value;
   const { rules, problems } = compileRules(definition, DEFINITION_FILE);
   if (problems.length > 0) throw notAVersion(type, problems);
-  const subject = { owner, key: version, type, files };
   const runner = sandbox ? sandboxed(sandbox, subject) : inThisThread(subject, definition);
   return {
     type,
@@ -66,6 +66,12 @@ export function openVersion({ owner, type, version, files }: StoredVersion, sand
     notifications: runner.notifications,
     channel: runner.channel,
   };
+}
+
+async function definedBy(sandbox: Sandbox, subject: Subject): Promise<Read<Definition>> {
+  const ran = await sandbox.run<Read<Definition>>(subject, { kind: 'define' });
+  if (ran.ok) return ran.value;
+  throw new CarillonError('unavailable', `The event type ${subject.type} can't be read at the moment: ${ran.detail}`, { retryAfterS: 1 });
 }
 
 function notAVersion(type: string, problems: readonly Problem[]): Error {
