@@ -188,6 +188,20 @@ test('a file is refused for unknown names, wrong shapes, bad YAML and absence, e
   expect(problemsOf({ CARILLON_CONFIG: 'gone.yaml' })).toEqual(['gone.yaml (CARILLON_CONFIG) does not exist']);
 });
 
+test('A4 and A9 the settings of the platform are taken under its own names, below ours', () => {
+  const env = { NOTIF_THROTTLE_MAX_PER_HOUR: '5', NOTIF_THROTTLE_WINDOW_HOURS: '2', NOTIF_MAX_SCHEDULE_DAYS: '24' };
+  const files = { 'carillon.yaml': 'throttle: { max_per_window: 9, window: 1d }\n' };
+  const of = ({ config }: ReturnType<typeof load>) => [
+    config['throttle.max_per_window'],
+    config['throttle.window'],
+    config['schedule.max_days'],
+  ];
+  expect(of(load(env, files))).toEqual([5, 7_200_000, 24]);
+  expect(of(load({ ...env, CARILLON_THROTTLE_MAX_PER_WINDOW: '7', CARILLON_SCHEDULE_MAX_DAYS: '3' }, files))).toEqual([7, 7_200_000, 3]);
+  expect(problemsOf({ NOTIF_MAX_SCHEDULE_DAYS: '40' })).toEqual([expect.stringContaining('schedule.max_days (40)')]);
+  expect(problemsOf({ NOTIF_THROTTLE_WINDOW_HOURS: 'x' })).toEqual([expect.stringContaining('throttle.window (environment)')]);
+});
+
 test('A9 a schedule window equal to the retention is refused like a longer one, on the merged result of all files', () => {
   const files = {
     'base.yaml': 'retention: { days: 40 }\n',

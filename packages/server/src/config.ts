@@ -10,6 +10,7 @@ import { parseDuration } from './lib/duration.ts';
 import { checkHeaders } from './lib/egress-url.ts';
 import { checkMailbox } from './lib/mailbox.ts';
 import { ACCESS_SETTINGS } from './config-access.ts';
+import { fromAliases } from './config-aliases.ts';
 import { CLIENT_SETTINGS } from './config-client.ts';
 import { INBOX_SETTINGS } from './config-inbox.ts';
 import { LIMIT_SETTINGS } from './config-limits.ts';
@@ -200,7 +201,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 type ReadFile = (path: string) => string | undefined;
 
 /**
- * Defaults, then the files of CARILLON_CONFIG (else carillon.yaml, if there is one) in their order, then the environment,
+ * Defaults, then the files of CARILLON_CONFIG (else carillon.yaml, if there is one) in their order, then the environment (aliases first),
  * then `overrides` from the command line. Throws ConfigError with all problems at once.
  */
 export function loadConfig(
@@ -209,7 +210,7 @@ export function loadConfig(
   overrides: Partial<Record<keyof Config, unknown>> = {},
 ): LoadedConfig {
   const commandLine = { name: 'command line', values: new Map(Object.entries(overrides)), problems: [] };
-  const given = [...fileSources(env, readFile), fromEnvironment(SETTINGS, env, NOT_SETTINGS), commandLine];
+  const given = [...fileSources(env, readFile), fromAliases(env), fromEnvironment(SETTINGS, env, NOT_SETTINGS), commandLine];
   const { values, sources, problems } = settle(SETTINGS, given);
   const all = [...problems, ...crossCheck(values)];
   if (all.length > 0) throw new ConfigError(all);

@@ -193,7 +193,7 @@ function observe(metrics: Metrics, clock: Clock, { job, provider, result, outcom
   const { channel } = job;
   metrics.attempted({ channel, provider, outcome: result.kind });
   if (outcome.state === 'delivered')
-    metrics.deliveredAfter({ channel, severity: job.content.severity }, (clock.now().getTime() - job.createdAt.getTime()) / 1_000);
+    metrics.deliveredAfter(channel, job.content.severity, (clock.now().getTime() - job.createdAt.getTime()) / 1_000);
 }
 
 function fieldsOf({ job, provider, result, outcome, durationMs }: Observed): Record<string, unknown> {

@@ -18,7 +18,7 @@ test('counts carry their labels', async () => {
   metrics.attempted({ channel: 'webhook', provider: 'webhook.http', outcome: 'accepted' });
   metrics.attempted({ channel: 'webhook', provider: 'webhook.http', outcome: 'accepted' });
   metrics.decided('email', 'opted_out', 2);
-  metrics.deliveredAfter({ channel: 'webhook', severity: 'high' }, 0.02);
+  metrics.deliveredAfter('webhook', 'high', 0.02);
   metrics.scheduledLate(-1); // clocks differ by a little; a histogram has no room for it
   metrics.requested({ route: '/v1/events', method: 'POST', status: 202, seconds: 0.001 });
   const text = await metrics.text();
@@ -56,7 +56,7 @@ test('A10 metrics carry the channel, and no function has one by default', async 
     // @ts-expect-error -- without a channel
     metrics.attempted();
     // @ts-expect-error -- without a channel
-    metrics.deliveredAfter({ severity: 'high' }, 1);
+    metrics.deliveredAfter('high', 1);
     // @ts-expect-error -- without a channel
     metrics.decided();
   }).toThrow(TypeError);

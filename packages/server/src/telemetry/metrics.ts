@@ -73,7 +73,7 @@ export interface Metrics {
   readonly messagesAccepted: (client: string, count: number) => void;
   readonly decided: (channel: string, reason: string, count?: number) => void;
   readonly attempted: (attempt: { channel: string; provider: string; outcome: string }) => void;
-  readonly deliveredAfter: (delivery: { channel: string; severity: string }, seconds: number) => void;
+  readonly deliveredAfter: (channel: string, severity: string, seconds: number) => void;
   readonly scheduledLate: (seconds: number) => void;
   readonly oldestDue: (seconds: number) => void;
   readonly leaseLost: (count?: number) => void;
@@ -134,8 +134,7 @@ function makeTimes(registry: Registry) {
   const lateness = histogram('carillon_schedule_lateness_seconds');
   const requests = bound(histogram('carillon_http_request_duration_seconds'));
   return {
-    deliveredAfter: ({ channel, severity }: { channel: string; severity: string }, seconds: number) =>
-      latency(channel, severity).observe(Math.max(0, seconds)),
+    deliveredAfter: (channel: string, severity: string, seconds: number) => latency(channel, severity).observe(Math.max(0, seconds)),
     scheduledLate: (seconds: number) => lateness.observe(Math.max(0, seconds)),
     requested: ({ route, method, status, seconds }: { route: string; method: string; status: number; seconds: number }) =>
       requests(route, method, String(status)).observe(seconds),
