@@ -27,10 +27,13 @@ export interface Order {
 }
 
 /** `unknown`: send the files again. */
-export type Reply =
+type Answer =
   | { readonly kind: 'done'; readonly value: unknown }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'broken'; readonly detail: string };
+
+/** `usedMs`: of this thread's processor time. Undefined where Node does not tell. */
+export type Reply = Answer & { readonly usedMs: number | undefined };
 
 const MAX_KEPT = 200;
 const kept = new Map<string, Content>();
@@ -78,7 +81,7 @@ function done({ type, files }: Order, work: Extract<Work, { kind: 'validate' | '
   return work.kind === 'validate' ? validated(type, files, work.channels) : readDefinition(files[DEFINITION_FILE] ?? '', null);
 }
 
-function answer(order: Order): Reply {
+function answer(order: Order): Answer {
   const { work } = order;
   try {
     if (work.kind === 'validate' || work.kind === 'define') {
@@ -92,8 +95,19 @@ function answer(order: Order): Reply {
   }
 }
 
+/** On a busy machine a thread waits for its turn: that is not its template's slowness. Node 22 may lack the function. */
+function processorMs(): number | undefined {
+  if (!('threadCpuUsage' in process)) return undefined;
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
+}
+
 const port = parentPort;
 port?.on('message', (order: Order) => {
-  port.postMessage(answer(order));
+  const before = processorMs();
+  const answered = answer(order);
+  const after = processorMs();
+  const usedMs = before === undefined || after === undefined ? undefined : after - before;
+  port.postMessage({ ...answered, usedMs } satisfies Reply);
 });
 port?.postMessage({ kind: 'ready' });

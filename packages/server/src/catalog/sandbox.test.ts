@@ -4,19 +4,13 @@ import { makeSandbox } from './sandbox.ts';
 const FILES = { 'event.yaml': '', 'subject.liquid': 'Hello' };
 const WORK = { kind: 'notifications', scopes: [{ values: {}, locale: null, baseUrl: null }] } as const;
 const DEADLINE_MS = 5_000;
-/** Asked before it is queued, before it is sent, and when it is sent; the fourth time its answer has come. */
-const ANSWERED = 4;
+const SLOW_THREAD = new URL('../../test/integration/fixtures/slow-thread.ts', import.meta.url);
 
-/** A sandbox by whose clock each order takes as long as said, however long it really takes. */
-function sandboxOf(tookMs: number) {
+/** A sandbox whose threads say that each order took so much of the processor, however long it really took. */
+function sandboxOf(usedMs: number) {
   let now = 0;
-  let asked = 0;
-  const monotonicMs = () => (now += ++asked === ANSWERED ? tookMs : 0);
-  const box = makeSandbox({ deadlineMs: DEADLINE_MS, threads: 1, monotonicMs, log: () => undefined });
-  const ask = (owner: string, key: string) => {
-    asked = 0;
-    return box.run({ owner, key, type: 'x', files: FILES }, WORK);
-  };
+  const box = makeSandbox({ deadlineMs: DEADLINE_MS, threads: 1, monotonicMs: () => now, log: () => undefined, module: SLOW_THREAD });
+  const ask = (owner: string, key: string) => box.run({ owner, key: `${key} ${usedMs}`, type: 'x', files: FILES }, WORK);
   return { ask, close: box.close, wait: (ms: number) => (now += ms) };
 }
 
@@ -48,4 +42,18 @@ test('a sandbox that closes answers whoever waits', async () => {
   const waiting = Array.from({ length: 20 }, () => box.ask('any', 'one'));
   await box.close();
   for (const ran of await Promise.all(waiting.slice(1))) expect(ran).toMatchObject({ ok: false, detail: 'the process is stopping' });
+});
+
+/** Asked before it is queued, before it is sent, and when it is sent; the fourth time its answer has come. */
+const ANSWERED = 4;
+
+test('what waits for a busy machine is not slow: a thread says what it has used of the processor', async () => {
+  let [now, asked] = [0, 0];
+  const monotonicMs = () => (now += ++asked === ANSWERED ? DEADLINE_MS * 0.9 : 0);
+  const box = makeSandbox({ deadlineMs: DEADLINE_MS, threads: 1, monotonicMs, log: () => undefined });
+  for (let time = 0; time < 40; time++) {
+    asked = 0;
+    expect(await box.run({ owner: 'busy', key: 'one', type: 'x', files: FILES }, WORK)).toMatchObject({ ok: true });
+  }
+  await box.close();
 });
