@@ -35,9 +35,11 @@ export function cronProblem(cron: string): string | undefined {
   }
 }
 
-/** Whether it comes round at least as often: asked on every day of a year, and of one more for leap days. */
+/** Whether it comes round at least as often: asked on every day of a week, or of a year and one more for leap days. */
 export function comesWithin(cron: string, ms: number): boolean {
-  return Array.from({ length: 731 }, (_, day) => new Date(Date.UTC(2024, 0, 1 + day))).every((at) => {
+  const [, , ofMonth, month] = cron.trim().split(/\s+/);
+  const days = ofMonth === '*' && month === '*' ? 8 : 731;
+  return Array.from({ length: days }, (_, day) => new Date(Date.UTC(2024, 0, 1 + day))).every((at) => {
     const next = nextRun({ cron, timeZone: 'UTC' }, at);
     return next !== null && next.getTime() - at.getTime() <= ms;
   });
