@@ -171,8 +171,9 @@ export async function retryDigest(tx: Tx, { tenantId, deliveryId }: MessageKey):
 export async function recheckDigests(tx: Tx, tenantId: string, userIds: readonly string[]): Promise<number> {
   const { rowCount } = await within(tx).query({
     name: 'digests-recheck',
+    // Not `closed_at is null`, which a hold in the future says too: PostgreSQL 15 would read all that are open.
     text: `update carillon.digests set closes_at = carillon.now(), held_until = null
-            where tenant_id = $1 and user_id = any($2) and closed_at is null and held_until > carillon.now()`,
+            where tenant_id = $1 and user_id = any($2) and held_until > carillon.now()`,
     values: [tenantId, userIds],
   });
   return rowCount;

@@ -1,11 +1,10 @@
 /** Digests under kills: two processes share a database, and one after the other is killed while digests fill, close and are sent. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, expect, test, vi } from 'vitest';
-import { endProcesses, freePort, KEY, spawnCarillon, startOutsidePostgres, type Carillon } from '../harness/process.ts';
+import { endProcesses, startOutsidePostgres } from '../harness/process.ts';
 import { startReceiver, type Receiver } from '../harness/receiver.ts';
+import { startPair } from './pair.ts';
 import { FULL, letRun, report, seededRandom } from './scale.ts';
 
-const LEASE_MS = 2_300;
 const USERS = ['ada', 'bob'] as const;
 
 let receiver: Receiver | undefined;
@@ -14,42 +13,22 @@ afterAll(async () => {
   await receiver?.close();
 });
 
-/** Until it is accepted, by whichever process is there. */
-async function call(processes: readonly Carillon[], method: string, path: string, body: unknown): Promise<{ id: string }> {
-  const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json', 'idempotency-key': randomUUID() };
-  for (let tries = 0; ; tries++) {
-    const { url } = processes[tries % processes.length]!;
-    const answer = await fetch(`${url}${path}`, { method, headers, body: JSON.stringify(body) }).catch(() => undefined);
-    if (answer?.ok) return (await answer.json()) as { id: string };
-    await letRun(50);
-  }
-}
-
 test('each item is in one message, whoever is killed', { timeout: 300_000 }, async () => {
   const random = seededRandom('digests');
   const postgres = await startOutsidePostgres();
   const store = await postgres.createDatabase('digests');
   receiver = await startReceiver((response) => setTimeout(() => response.end(), 20 * random()));
-  const settings = {
-    DATABASE_URL: store.url,
-    CARILLON_DELIVERY_LEASE: `${LEASE_MS}ms`,
-    CARILLON_DELIVERY_TOTAL_TIMEOUT: '1100ms',
-    CARILLON_DELIVERY_CONNECT_TIMEOUT: '1100ms',
-    CARILLON_WEBHOOK_RETRY: '1s,1s,1s,1s,1s,1s',
-  };
-  const ports = [await freePort(), await freePort()];
-  const pair = ports.map((port) => spawnCarillon({ ...settings, CARILLON_PORT: String(port) }));
-  await Promise.all(pair.map(({ ready }) => ready));
+  const pair = await startPair(store.url);
   for (const user of USERS) {
-    await call(pair, 'PUT', `/v1/users/${user}`, { webhook_url: `http://127.0.0.1:${receiver.port}/${user}` });
-    await call(pair, 'PUT', `/v1/users/${user}/preferences`, { channels: { webhook: { digest: '1h' } } });
+    await pair.call('PUT', `/v1/users/${user}`, { webhook_url: `http://127.0.0.1:${receiver.port}/${user}` });
+    await pair.call('PUT', `/v1/users/${user}/preferences`, { channels: { webhook: { digest: '1h' } } });
   }
 
   const sent: string[] = [];
   const stop = new AbortController();
   const load = (async () => {
     while (!stop.signal.aborted)
-      sent.push((await call(pair, 'POST', '/v1/events', { type: 'counted', to: USERS, channels: ['webhook'] })).id);
+      sent.push((await pair.call('POST', '/v1/events', { type: 'counted', to: USERS, channels: ['webhook'] })).id);
   })();
   // An hour is over every now and then.
   const dueNow = 'update carillon.digests set closes_at = carillon.now() where closed_at is null';
@@ -60,14 +39,7 @@ test('each item is in one message, whoever is killed', { timeout: 300_000 }, asy
     }
   })();
   const kills = FULL ? 8 : 2;
-  for (let round = 0; round < kills; round++) {
-    await letRun(1_200 + 800 * random());
-    const at = round % 2;
-    pair[at]!.signal('SIGKILL');
-    await pair[at]!.ended;
-    pair[at] = spawnCarillon({ ...settings, CARILLON_PORT: String(ports[at]) });
-    await pair[at].ready;
-  }
+  await pair.kill(kills, () => 1_200 + 800 * random());
   stop.abort();
   await Promise.all([load, hours]);
   const left =
@@ -91,7 +63,7 @@ test('each item is in one message, whoever is killed', { timeout: 300_000 }, asy
   // What was in flight at a kill comes again as it was.
   for (const same of messages.values()) expect(new Set(same.map(({ body }) => body)).size).toBe(1);
   expect(await store.query('select from carillon.deliveries where digest_id is not null and (status <> 4 or reason <> 111)')).toEqual([]);
-  for (const one of pair) one.signal('SIGKILL');
+  pair.end();
 });
 
 interface Message {

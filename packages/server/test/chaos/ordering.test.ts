@@ -1,13 +1,12 @@
 /** Order under kills: two processes share a database, and one after the other is killed while it sends. */
-import { randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterAll, expect, test, vi } from 'vitest';
-import { endProcesses, freePort, KEY, spawnCarillon, startOutsidePostgres, type Carillon } from '../harness/process.ts';
-import { FULL, letRun, report, seededRandom } from './scale.ts';
+import { endProcesses, startOutsidePostgres } from '../harness/process.ts';
+import { startPair } from './pair.ts';
+import { FULL, report, seededRandom } from './scale.ts';
 
-const LEASE_MS = 2_300;
 const KEYS = ['a', 'b', 'c'] as const;
 const PATIENCE = { timeout: 60_000, interval: 20 };
 
@@ -40,38 +39,19 @@ async function startCounting(): Promise<{ url: string; arrivals: Record<string, 
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, arrivals };
 }
 
-async function post(processes: readonly Carillon[], item: unknown): Promise<void> {
-  const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json', 'idempotency-key': randomUUID() };
-  for (let tries = 0; ; tries++) {
-    const { url } = processes[tries % processes.length]!;
-    const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body: JSON.stringify(item) }).catch(() => undefined);
-    if (answer?.status === 202) return;
-    await letRun(50);
-  }
-}
-
 test('what has one key arrives in the order of acceptance, whoever is killed', { timeout: 300_000 }, async () => {
   const random = seededRandom('ordering');
   const postgres = await startOutsidePostgres();
   const store = await postgres.createDatabase('ordering');
   const { url, arrivals } = await startCounting();
-  const settings = {
-    DATABASE_URL: store.url,
-    CARILLON_DELIVERY_LEASE: `${LEASE_MS}ms`,
-    CARILLON_DELIVERY_TOTAL_TIMEOUT: '1100ms',
-    CARILLON_DELIVERY_CONNECT_TIMEOUT: '1100ms',
-    CARILLON_WEBHOOK_RETRY: '1s,1s,1s,1s,1s,1s',
-  };
-  const ports = [await freePort(), await freePort()];
-  const pair = ports.map((port) => spawnCarillon({ ...settings, CARILLON_PORT: String(port) }));
-  await Promise.all(pair.map(({ ready }) => ready));
+  const pair = await startPair(store.url);
 
   let sent = 0;
   const stop = new AbortController();
   const load = (async () => {
     for (; !stop.signal.aborted; sent++) {
       for (const key of KEYS)
-        await post(pair, {
+        await pair.call('POST', '/v1/events', {
           type: 'counted',
           to: [{ user_id: 'ada', webhook_url: url }],
           channels: ['webhook'],
@@ -81,14 +61,7 @@ test('what has one key arrives in the order of acceptance, whoever is killed', {
     }
   })();
   const kills = FULL ? 8 : 2;
-  for (let round = 0; round < kills; round++) {
-    await letRun(700 + 600 * random());
-    const at = round % 2;
-    pair[at]!.signal('SIGKILL');
-    await pair[at]!.ended;
-    pair[at] = spawnCarillon({ ...settings, CARILLON_PORT: String(ports[at]) });
-    await pair[at].ready;
-  }
+  await pair.kill(kills, () => 700 + 600 * random());
   stop.abort();
   await load;
   const left =
@@ -104,5 +77,5 @@ test('what has one key arrives in the order of acceptance, whoever is killed', {
       key,
     ).toEqual(wanted);
   }
-  for (const one of pair) one.signal('SIGKILL');
+  pair.end();
 });
