@@ -64,11 +64,10 @@ function request(text = ''): AcceptRequest {
 const BUSY = { code: 'unavailable', retryAfterS: 1 };
 const settled = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
-/** Both writers wait for the database, each with one request: the second begins when the first is slow. */
+/** Both writers wait for the database, each with one request. */
 async function stalled(): Promise<Promise<unknown>[]> {
   const waiting: Promise<unknown>[] = [];
   for (const writer of [1, 2]) {
-    nowMs = writer === 1 ? -21 : 0;
     waiting.push(acceptor.accept(request()));
     await settled();
     expect(begun).toHaveLength(writer);
@@ -122,8 +121,18 @@ describe('while the database does not answer', () => {
 describe('requests that come while a batch is written', () => {
   const accept = (count: number) => Array.from({ length: count }, () => acceptor.accept(request()));
 
-  test('share the next one, and so the disk writes once for all of them', async () => {
-    const first = accept(1);
+  test('do not wait for it while there are few', async () => {
+    const all = accept(8);
+    await settled();
+    all.push(...accept(1));
+    await settled();
+    expect(begun).toHaveLength(2);
+    for (const { succeed } of begun) succeed();
+    await Promise.all(all);
+  });
+
+  test('share the next one when there are more, and so the disk writes once for all of them', async () => {
+    const first = accept(9);
     await settled();
     const others = accept(99);
     await settled();
@@ -135,10 +144,14 @@ describe('requests that come while a batch is written', () => {
     await Promise.all(others);
   });
 
-  test('are written beside it when they make a batch of their own', async () => {
-    const all = [...accept(1)];
+  test.each([
+    ['they make a batch of their own', 100, 0],
+    ['it takes long', 1, 21],
+  ])('are written beside it when %s', async (_when, count, ms) => {
+    const all = accept(9);
     await settled();
-    all.push(...accept(100));
+    nowMs = ms;
+    all.push(...accept(count));
     await settled();
     expect(begun).toHaveLength(2);
     for (const { succeed } of begun) succeed();

@@ -37,9 +37,11 @@ const MAX_BYTES = 1_048_576;
 const MAX_RECIPIENTS = 2_000;
 /** One batch is decided while the other waits for the disk. */
 const WRITERS = 2;
-/** The second writes only what makes a batch of its own, or when the first is slow: two half ones cost the disk twice. */
+/** Under load the second writes only what makes a batch of its own, or when the first is slow: two half ones cost the disk twice. */
 const ROWS_FOR_SECOND = 100;
 const SLOW_MS = 20;
+/** With so few being written there is no load, and nobody has to wait. */
+const FEW_ROWS = 8;
 /** Beyond these the answer is 503 at once, instead of one that comes too late. */
 const MAX_WAITING_ROWS = 20_000;
 const MAX_WAITING_BYTES = 64 * 1_048_576;
@@ -64,6 +66,8 @@ interface State<R> {
   /** When the last batch began. */
   begunMs: number;
   writers: number;
+  /** In the batches that these write. */
+  writingRows: number;
   /** Batches that are written and not answered yet. */
   finishing: number;
   scheduled: boolean;
@@ -82,6 +86,7 @@ export function makeAcceptor<R>(deps: AcceptDeps<R>): Acceptor {
     waitingBytes: 0,
     begunMs: deps.monotonicMs(),
     writers: 0,
+    writingRows: 0,
     finishing: 0,
     scheduled: false,
     asNew: true,
@@ -136,9 +141,10 @@ function schedule<R>(state: State<R>): void {
   });
 }
 
-function mayWrite<R>({ deps, writers, waitingRows, begunMs }: State<R>): boolean {
+function mayWrite<R>({ deps, writers, writingRows, waitingRows, begunMs }: State<R>): boolean {
   if (writers === 0) return true;
-  return writers < WRITERS && (waitingRows >= ROWS_FOR_SECOND || deps.monotonicMs() - begunMs > SLOW_MS);
+  if (writers >= WRITERS) return false;
+  return writingRows <= FEW_ROWS || waitingRows >= ROWS_FOR_SECOND || deps.monotonicMs() - begunMs > SLOW_MS;
 }
 
 function takeBatch<R>(state: State<R>): Waiting[] {
@@ -163,9 +169,12 @@ function takeBatch<R>(state: State<R>): Waiting[] {
 }
 
 async function writeAndSettle<R>(state: State<R>, batch: readonly Waiting[]): Promise<void> {
+  const rows = batch.reduce((sum, waiting) => sum + waiting.rows.length, 0);
   state.writers++;
+  state.writingRows += rows;
   const finish = await settle(state, batch, { routing: true, asNew: state.asNew });
   state.writers--;
+  state.writingRows -= rows;
   state.finishing++;
   for (const waiting of batch) for (const key of waiting.keys) state.keysInFlight.delete(key);
   startNext(state); // the database works on the next batch while this one's answers are written
