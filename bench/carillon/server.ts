@@ -21,7 +21,7 @@ export interface Carillon {
 }
 
 /** As `npm start` runs it. */
-const COMMAND = ['--max-semi-space-size=64', fileURLToPath(new URL('../../packages/server/bin/carillon.mjs', import.meta.url))];
+const COMMAND = ['--max-semi-space-size=128', fileURLToPath(new URL('../../packages/server/bin/carillon.mjs', import.meta.url))];
 const KEY = 'bench-key-of-the-default-tenant';
 const READY_TIMEOUT_MS = 30_000;
 const DRAIN_MS = 35_000;
